@@ -1,0 +1,1 @@
+"""Shows a study in the browser; reads the database and writes nothing."""

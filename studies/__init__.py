@@ -1,0 +1,1 @@
+"""Runs a study: joins quality and cost, stores every trial, trains and exports the winner."""
