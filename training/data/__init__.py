@@ -1,1 +1,1 @@
-"""Captioned images behind one interface: procedural scenes, handwritten digits, a folder of pictures."""
+"""Captioned images to train on: procedural scenes, real handwritten digits, or a folder of one's own."""
