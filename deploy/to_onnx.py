@@ -1,9 +1,9 @@
 """Writes a torch module as an ONNX file, quickly, and says how far the file is from the module.
 
 The latency table exports every block of a search space, hundreds of small graphs, so the exporter has to be quick:
-torch's TorchScript exporter (`dynamo=False`) takes about 0.1 s for an attention block where `dynamo=True` takes 2-3 s on
-the same machine, with the same numbers and, after ONNX Runtime's own optimization, fewer operators. Shapes are static:
-an architecture fixes its latent, and runtimes fuse and plan better when they know them.
+torch's TorchScript exporter (`dynamo=False`) takes about 0.1 s for an attention block where `dynamo=True` takes 2-3 s
+on the same machine, with the same numbers and, after ONNX Runtime's own optimization, fewer operators. Shapes are
+static: an architecture fixes its latent, and runtimes fuse and plan better when they know them.
 
 A file appears under its name only when it is whole.
 """

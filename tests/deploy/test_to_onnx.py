@@ -10,43 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deploy.to_onnx import export_onnx, onnx_parity
-
-
-class _AttentionBlock(nn.Module):
-    """Convolution, group norm, RMS norm, grouped attention and GEGLU: each operator a UNet block is made of."""
-
-    def __init__(self, num_channels: int, num_heads: int, num_kv_heads: int) -> None:
-        super().__init__()
-        self.num_heads, self.num_kv_heads, self.head_dim = num_heads, num_kv_heads, num_channels // num_heads
-        self.conv = nn.Conv2d(num_channels, num_channels, 3, padding=1)
-        self.group_norm = nn.GroupNorm(4, num_channels)
-        self.layer_norm = nn.LayerNorm(num_channels)
-        self.to_query = nn.Linear(num_channels, num_channels)
-        self.to_key = nn.Linear(num_channels, num_kv_heads * self.head_dim)
-        self.to_value = nn.Linear(num_channels, num_kv_heads * self.head_dim)
-        self.query_norm = nn.RMSNorm(self.head_dim)
-        self.feed_forward = nn.Linear(num_channels, 4 * num_channels)
-        self.project_out = nn.Linear(2 * num_channels, num_channels)
-
-    def forward(self, hidden: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = nn.functional.silu(self.group_norm(self.conv(hidden)))  # [B, C, H, W]
-        batch, channels, height, width = hidden.shape
-        tokens = self.layer_norm(hidden.flatten(2).transpose(1, 2))  # [B, H * W, C]
-        query = self.to_query(tokens).view(batch, -1, self.num_heads, self.head_dim).transpose(1, 2)
-        key = self.to_key(context).view(batch, -1, self.num_kv_heads, self.head_dim).transpose(1, 2)
-        value = self.to_value(context).view(batch, -1, self.num_kv_heads, self.head_dim).transpose(1, 2)
-        attended = nn.functional.scaled_dot_product_attention(self.query_norm(query), key, value, enable_gqa=True)
-        tokens = tokens + attended.transpose(1, 2).reshape(batch, -1, channels)  # [B, H * W, C]
-        content, gate = self.feed_forward(tokens).chunk(2, dim=-1)
-        tokens = self.project_out(content * nn.functional.gelu(gate))
-        grid = tokens.transpose(1, 2).reshape(batch, channels, height, width)
-        return nn.functional.interpolate(grid, scale_factor=2.0), tokens
-
-
-def _block_and_inputs(num_kv_heads: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
-    torch.manual_seed(0)
-    block = _AttentionBlock(32, num_heads=4, num_kv_heads=num_kv_heads)
-    return block, (torch.randn(2, 32, 8, 8), torch.randn(2, 5, 32))
+from tests.deploy.attention_block import AttentionBlock, block_and_inputs
 
 
 def _export(block: nn.Module, inputs: tuple[Tensor, ...], path: Path, **options: int) -> None:
@@ -63,22 +27,24 @@ def _export(block: nn.Module, inputs: tuple[Tensor, ...], path: Path, **options:
 
 @pytest.mark.parametrize("num_kv_heads", [4, 2, 1])
 def test_the_file_agrees_with_torch_for_full_grouped_and_single_heads(tmp_path: Path, num_kv_heads: int) -> None:
-    block, inputs = _block_and_inputs(num_kv_heads)
+    block, inputs = block_and_inputs(num_kv_heads)
     _export(block, inputs, tmp_path / "block.onnx")
     parity = onnx_parity(block, inputs, tmp_path / "block.onnx")
-    assert parity.agrees and parity.max_abs_error is not None and parity.max_abs_error < 1e-5
+    assert parity.agrees
+    assert parity.max_abs_error is not None
+    assert parity.max_abs_error < 1e-5
 
 
 def test_another_modules_file_does_not_agree(tmp_path: Path) -> None:
-    block, inputs = _block_and_inputs(2)
+    block, inputs = block_and_inputs(2)
     _export(block, inputs, tmp_path / "block.onnx")
     torch.manual_seed(1)
-    other = _AttentionBlock(32, num_heads=4, num_kv_heads=2)
+    other = AttentionBlock(32, num_heads=4, num_kv_heads=2)
     assert not onnx_parity(other, inputs, tmp_path / "block.onnx").agrees
 
 
 def test_names_static_shapes_and_metadata_survive(tmp_path: Path) -> None:
-    block, inputs = _block_and_inputs(2)
+    block, inputs = block_and_inputs(2)
     _export(block, inputs, tmp_path / "block.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "block.onnx", providers=["CPUExecutionProvider"])
     assert {graph_input.name: graph_input.shape for graph_input in session.get_inputs()} == {
@@ -93,7 +59,7 @@ def test_names_static_shapes_and_metadata_survive(tmp_path: Path) -> None:
 
 
 def test_large_weights_stand_beside_the_file_under_a_relative_name(tmp_path: Path) -> None:
-    block, inputs = _block_and_inputs(2)
+    block, inputs = block_and_inputs(2)
     _export(block, inputs, tmp_path / "block.onnx", max_file_size_bytes=10_000)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["block.onnx", "block.onnx.data"]
     graph = onnx.load(tmp_path / "block.onnx", load_external_data=False).graph
@@ -122,7 +88,7 @@ def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
 
 
 def test_the_modules_training_mode_is_put_back_and_nothing_warns(tmp_path: Path) -> None:
-    block, inputs = _block_and_inputs(4)
+    block, inputs = block_and_inputs(4)
     block.train()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
