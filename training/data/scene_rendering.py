@@ -4,6 +4,7 @@ The distance from a pixel's centre to an outline, in pixels, gives the share of 
 (half a pixel inside is full, half a pixel outside is none). That is antialiasing without supersampling.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,6 +19,14 @@ _SQUARE_HALF_SIDE: Final = 0.75
 _TRIANGLE_RADIUS: Final = 1.06
 _CROSS_HALF_LENGTH: Final = 0.95
 _CROSS_HALF_WIDTH: Final = 0.32
+
+UNIT_AREAS: Final[dict[str, float]] = {
+    "circle": math.pi * _CIRCLE_RADIUS**2,
+    "square": 4 * _SQUARE_HALF_SIDE**2,
+    "triangle": 3**1.5 / 4 * _TRIANGLE_RADIUS**2,
+    "cross": 8 * _CROSS_HALF_LENGTH * _CROSS_HALF_WIDTH - 4 * _CROSS_HALF_WIDTH**2,
+}
+"""Area of every shape at radius 1; every shape's centre of mass is its centre."""
 
 
 def render_scenes(scenes: Sequence[Scene], image_size: int) -> Tensor:
