@@ -9,7 +9,7 @@
 .DELETE_ON_ERROR:
 
 STAMPS := .venv/.snapnas
-INSTALL := .venv/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+INSTALL := .venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
 
 run: $(STAMPS)/run

@@ -56,7 +56,7 @@ def run(command: Callable[[OptionsT], None], options_class: type[OptionsT], *, p
     arguments = sys.argv[1:]
     is_debug = "--debug" in arguments
     try:
-        _handle_signals()
+        handle_signals()
         _log_to_stderr(is_debug=is_debug)
         if "--version" in arguments:
             print(version_text())
@@ -167,8 +167,11 @@ def _write_traceback(error: BaseException) -> str:
     return f"traceback: {log.name}"
 
 
-def _handle_signals() -> None:
-    """The first Ctrl-C or SIGTERM raises in the main thread; the second one ends the process at once."""
+def handle_signals() -> None:
+    """The first Ctrl-C or SIGTERM raises in the main thread; the second one ends the process at once.
+
+    `run` calls this. Call it again after a library has put its own handlers in place, as `ray.init` does for SIGTERM.
+    """
     exceptions = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
     seen: set[int] = set()
 
