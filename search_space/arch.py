@@ -132,6 +132,8 @@ class StageConfig:
     """Attention of its transformer blocks."""
     feed_forward: FeedForwardConfig
     """Feed-forward layers of its transformer blocks."""
+    norm_replaces_self_attention: bool = False
+    """Whether its transformer blocks without self-attention still normalise their residual stream, as DreamLite's."""
 
     def __post_init__(self) -> None:
         head_dim, num_kv_heads = self.attention.head_dim, self.attention.num_kv_heads
@@ -201,8 +203,6 @@ class ArchConfig:
     """The convolution after nearest-neighbour upsampling between two stages on the way up."""
     projection: ProjectionKind = "conv"
     """How pixels enter and leave a transformer: GroupNorm and 1x1 convolutions, linear maps, or nothing at all."""
-    norm_replaces_self_attention: bool = False
-    """Whether a transformer block without self-attention still normalises its residual stream (DreamLite does)."""
     time_embedding_width: int
     """Width of the time embedding."""
     added_conditioning: AddedConditioning | None = None
@@ -293,13 +293,11 @@ def canonical(arch: ArchConfig) -> ArchConfig:
     paths = [mid, *(path for stage in stages for path in (stage.down, stage.up))]
     with_transformer = [path for path in paths if path.has_transformer]
     has_cross_attention = any(path.cross_attention for path in with_transformer)
-    lacks_self_attention = any(not path.self_attention for path in with_transformer)
     return dataclasses.replace(
         arch,
         stages=stages,
         mid=mid,
         projection=arch.projection if with_transformer else "conv",
-        norm_replaces_self_attention=arch.norm_replaces_self_attention and lacks_self_attention,
         context_projection=arch.context_projection if has_cross_attention else None,
         context_width=arch.context_width if has_cross_attention else 1,
         context_length=arch.context_length if has_cross_attention else 1,
@@ -317,6 +315,7 @@ def _canonical_stage(arch: ArchConfig, index: int, *, mid_path: PathConfig | Non
     down, up = _canonical_path(stage.down), _canonical_path(stage.up)
     paths = [path for path in (down, up, mid_path) if path is not None and path.has_transformer]
     attends_itself = any(path.self_attention for path in paths)
+    lacks_self_attention = any(not path.self_attention for path in paths)
     attends = attends_itself or any(path.cross_attention for path in paths)
     attention = AttentionConfig(head_dim=stage.channels, num_kv_heads=1)
     if attends:
@@ -328,6 +327,7 @@ def _canonical_stage(arch: ArchConfig, index: int, *, mid_path: PathConfig | Non
         convolution=_canonical_convolution(arch, index),
         attention=attention,
         feed_forward=stage.feed_forward if paths else FeedForwardConfig(),
+        norm_replaces_self_attention=stage.norm_replaces_self_attention and lacks_self_attention,
     )
 
 

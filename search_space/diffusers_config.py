@@ -188,13 +188,13 @@ def _translate(fields: Mapping[str, Any], *, is_dreamlite: bool) -> ArchConfig:
                 qk_norm=fields["qk_norm"] or "none",
             ),
             feed_forward=FeedForwardConfig(expansion=fields["ff_mult"]),
+            norm_replaces_self_attention=is_dreamlite,
         )
 
     return ArchConfig(
         stages=tuple(stage(index) for index in range(num_stages)),
         mid=_mid(fields, down_depths[-1]),
         projection="linear" if fields["use_linear_projection"] else "conv",
-        norm_replaces_self_attention=is_dreamlite,
         time_embedding_width=fields["time_embedding_dim"] or 4 * channels[0],
         added_conditioning=_added_conditioning(fields),
         context_projection=_context_projection(fields),

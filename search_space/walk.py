@@ -208,5 +208,5 @@ def _transformer(arch: ArchConfig, stage: StageConfig, path: PathConfig, depth: 
         context_width=arch.context_width if path.cross_attention else 0,
         context_length=arch.context_length if path.cross_attention else 0,
         norm_groups=arch.norm_groups if arch.projection != "none" else 0,
-        norm_replaces_self_attention=arch.norm_replaces_self_attention and not path.self_attention,
+        norm_replaces_self_attention=stage.norm_replaces_self_attention and not path.self_attention,
     )

@@ -1,0 +1,133 @@
+"""The search spaces that come with SnapNAS.
+
+`tiny` trains on a laptop's CPU and has every kind of decision; `snapgen` is the scale of a phone at 1024 px and
+contains SnapGen's candidates and DreamLite.
+"""
+
+from search_space.arch import AddedConditioning, ContextProjection
+from search_space.errors import UsageError
+from search_space.space import Interface, SearchSpace, StageChoices
+
+TINY = SearchSpace(
+    name="tiny",
+    stages=(
+        StageChoices(
+            channels=(32, 48),
+            down_blocks=(1, 2),
+            up_blocks=(1, 2),
+            down_depths=(0, 1),
+            up_depths=(0, 1),
+            attentions=("cross",),
+            head_dims=(16,),
+            kv_sharings=("mha", "mqa"),
+            feed_forward_expansions=(2,),
+            convolutions=("full", "separable"),
+            separable_expansions=(1, 2),
+        ),
+        StageChoices(
+            channels=(64, 96),
+            down_blocks=(1, 2),
+            up_blocks=(1, 2),
+            down_depths=(0, 1),
+            up_depths=(0, 1),
+            attentions=("both", "cross"),
+            head_dims=(16,),
+            kv_sharings=("mha", "mqa"),
+            qk_norms=("none", "rms_norm"),
+            ropes=(False, True),
+            feed_forward_expansions=(2, 3),
+            convolutions=("full", "separable"),
+            separable_kernels=(3, 5),
+            hidden_widths=("out", "max"),
+        ),
+        StageChoices(
+            channels=(96, 128),
+            down_blocks=(1,),
+            up_blocks=(1, 2),
+            down_depths=(0, 1),
+            up_depths=(1, 2),
+            attentions=("both", "cross"),
+            head_dims=(16,),
+            kv_sharings=("mha", "gqa", "mqa"),
+            feed_forward_kinds=("geglu", "gelu"),
+            feed_forward_expansions=(3,),
+            convolutions=("full", "separable"),
+        ),
+    ),
+    mid_layouts=((), (0,), (1, 0)),
+    downsamplers=("full", "separable"),
+    upsamplers=("full", "separable"),
+    projections=("linear", "none"),
+    time_embedding_widths=(128,),
+    interfaces=(Interface(name="scenes", in_channels=12, out_channels=12, context_width=96, context_length=16),),
+    norm_groups=16,
+    sample_size=16,
+)
+"""32 x 32 px as 16 x 16 x 12 latents."""
+
+
+def _snapgen_stage(channels: tuple[int, ...], *, depths: tuple[int, ...]) -> StageChoices:
+    return StageChoices(
+        channels=channels,
+        down_blocks=(1, 2, 3),
+        up_blocks=(2, 3, 4),
+        down_depths=depths,
+        up_depths=depths,
+        attentions=("cross", "both"),
+        head_dims=(64,),
+        kv_sharings=("mha", "gqa", "mqa"),
+        qk_norms=("none", "rms_norm"),
+        ropes=(False, True),
+        norm_replacements=(False, True),
+        feed_forward_kinds=("geglu", "gelu"),
+        feed_forward_expansions=(2, 3, 4),
+        convolutions=("full", "separable"),
+        separable_kernels=(3, 5),
+        separable_expansions=(1, 2, 3),
+        hidden_widths=("out", "max"),
+    )
+
+
+SNAPGEN = SearchSpace(
+    name="snapgen",
+    stages=(
+        _snapgen_stage((256, 384), depths=(0, 1, 2)),
+        _snapgen_stage((512, 640), depths=(0, 1, 2, 3)),
+        _snapgen_stage((896, 1024), depths=(1, 2, 3, 4)),
+    ),
+    mid_layouts=((), (0,), (1, 0), (2,), (2, 0), (4, 0)),
+    downsamplers=("full", "separable"),
+    upsamplers=("full", "separable"),
+    projections=("linear", "conv"),
+    time_embedding_widths=(1024,),
+    interfaces=(
+        Interface(name="snapgen_t2i", in_channels=16, out_channels=16, context_width=2304, context_length=77),
+        Interface(name="snapgen_imagenet", in_channels=16, out_channels=16, context_width=768, context_length=77),
+        Interface(
+            name="dreamlite",
+            in_channels=4,
+            out_channels=4,
+            context_width=2304,
+            context_length=77,
+            context_projection=ContextProjection(in_width=2048, norm="rms_norm"),
+            added_conditioning=AddedConditioning(pooled_text_width=0, num_size_ids=2, size_id_width=256),
+        ),
+    ),
+    norm_groups=32,
+    sample_size=128,
+)
+"""1024 x 1024 px as 128 x 128 latents of an f8 autoencoder."""
+
+SPACES: dict[str, SearchSpace] = {space.name: space for space in (TINY, SNAPGEN)}
+"""Name -> space."""
+
+
+def search_space(name: str) -> SearchSpace:
+    """The space of that name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if name not in SPACES:
+        raise UsageError(f"no search space is called {name!r}", allowed=", ".join(SPACES))
+    return SPACES[name]
