@@ -1,9 +1,9 @@
 """What every command of SnapNAS shares: options from a dataclass, errors and signals turned into exit codes.
 
-    0    done                                  4    the database cannot be reached
-    1    the run failed                        130  stopped by Ctrl-C
-    2    a wrong argument, config or file      143  stopped by SIGTERM
-    3    no architecture keeps the constraints
+    0  done                                         4  the database cannot be reached
+    1  the run failed, or nobody reads its stdout   130  stopped by Ctrl-C
+    2  a wrong argument, config or file             143  stopped by SIGTERM
+    3  no architecture keeps the constraints
 
 People read stderr: progress, log lines, and errors of at most three lines (the whole traceback with `--debug`).
 Programs read stdout, where `print_json` writes one line.

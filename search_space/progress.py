@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # rich is imported by the first bar on a terminal, to keep `--help` fast
-    from rich.progress import Progress, ProgressColumn
+    from rich.progress import Progress, ProgressColumn, TaskID
 
 PLAIN_INTERVAL_S = 10.0
 REFRESHES_PER_S = 4.0  # few, because the refreshing thread shares the cores with what is being measured
@@ -132,27 +132,24 @@ class _TerminalDisplay:
         self._num_open = 0
         self._progress: Progress | None = None
 
-    @contextmanager
-    def opened(self) -> "Iterator[Progress]":
-        """Holds the display open; the last one to leave closes it."""
+    def open(self) -> "Progress":
+        """Shows the display, unless another bar has done so already."""
         with self._lock:
             if self._progress is None:
                 self._progress = _new_rich_progress()
                 self._progress.start()
             self._num_open += 1
-            rich_progress = self._progress
-        try:
-            yield rich_progress
-        finally:
-            with self._lock:
-                self._num_open -= 1
-                if self._num_open == 0:
-                    rich_progress.stop()
-                    self._progress = None
+            return self._progress
 
-    def has_other_bars(self) -> bool:
-        """Whether more than one bar is open."""
-        return self._num_open > 1
+    def close(self, rich_progress: "Progress", task: "TaskID") -> None:
+        """Takes one bar out of the display; the last one stays on the terminal when the display ends."""
+        with self._lock:
+            self._num_open -= 1
+            if self._num_open == 0:
+                rich_progress.stop()
+                self._progress = None
+            else:
+                rich_progress.remove_task(task)
 
 
 _display = _TerminalDisplay()
@@ -178,8 +175,7 @@ class _TerminalBar(AbstractBar):
     """One line of the terminal's display."""
 
     def __init__(self, description: str, *, total: int | None, unit: str, completed: int) -> None:
-        self._opened = _display.opened()
-        self._rich_progress = self._opened.__enter__()
+        self._rich_progress = _display.open()
         self._task = self._rich_progress.add_task(
             description,
             total=total,
@@ -196,6 +192,4 @@ class _TerminalBar(AbstractBar):
 
     def close(self, *, is_complete: bool) -> None:
         self._rich_progress.stop_task(self._task)
-        if _display.has_other_bars():
-            self._rich_progress.remove_task(self._task)
-        self._opened.__exit__(None, None, None)
+        _display.close(self._rich_progress, self._task)
