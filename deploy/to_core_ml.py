@@ -197,7 +197,8 @@ def _known_noise_silenced() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="`torch.jit.trace", category=DeprecationWarning)
             warnings.filterwarnings("ignore", message="Implicitly cleaning up", category=ResourceWarning)
-            # GroupNorm and interpolate look at their sizes, which are constants here.
+            # Sizes are constants here: those that GroupNorm and interpolate look at, and that of an unpacked tensor.
+            warnings.filterwarnings("ignore", message="Iterating over a tensor", category=TracerWarning)
             warnings.filterwarnings("ignore", category=TracerWarning, module=r"torch\.nn\.functional")
             yield
     finally:

@@ -61,7 +61,7 @@ def export_onnx(
         temporary_path = Path(folder) / path.name
         with registered_symbolics(OPSET_VERSION), _known_warnings_silenced(), torch.no_grad():
             torch.onnx.export(
-                module,
+                _PositionalModule(module),
                 inputs,
                 temporary_path,
                 input_names=list(input_names),
@@ -107,6 +107,18 @@ def reference_outputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[Flo
     return [tensor.numpy() for tensor in tensors]
 
 
+class _PositionalModule(nn.Module):
+    """A module without keyword-only arguments: torch's exporter would hand their defaults over by position."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        outputs: Tensor | tuple[Tensor, ...] = self.module(*inputs)
+        return outputs
+
+
 def _weights_size_bytes(module: nn.Module) -> int:
     tensors = [*module.parameters(), *module.buffers()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -118,6 +130,7 @@ def _known_warnings_silenced() -> Iterator[None]:
     with warnings.catch_warnings():
         for message in ("You are using the legacy TorchScript-based ONNX export", "The feature will be removed"):
             warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
-        # GroupNorm and interpolate look at their sizes, which are constants here.
+        # Sizes are constants here: those that GroupNorm and interpolate look at, and that of an unpacked tensor.
+        warnings.filterwarnings("ignore", message="Iterating over a tensor", category=TracerWarning)
         warnings.filterwarnings("ignore", category=TracerWarning, module=r"torch\.nn\.functional")
         yield
