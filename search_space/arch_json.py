@@ -4,6 +4,7 @@ The schema is the dataclasses of `arch.py` themselves, checked by pydantic in st
 numbers in strings, NaN and deep nesting are all refused with the place where they stand.
 """
 
+import dataclasses
 import difflib
 import functools
 from pathlib import Path
@@ -46,7 +47,7 @@ def _adapter() -> TypeAdapter[ArchConfig]:
 
 def _usage_error(problem: Any) -> UsageError:
     place = ".".join(str(part) for part in problem["loc"]) or "the document"
-    allowed = "the keys and types of `python -m search_space.describe tiny_example --json-config`"
+    allowed = "the keys and types of `python -m search_space.describe sd15 --config`"
     if problem["type"] == "value_error" and isinstance(problem["ctx"]["error"], UsageError):
         return UsageError(f"architecture JSON, {place}: {problem['ctx']['error']}")
     if problem["type"] == "unexpected_keyword_argument":
@@ -58,7 +59,6 @@ def _usage_error(problem: Any) -> UsageError:
 
 
 def _field_names() -> list[str]:
-    import dataclasses
 
     from search_space import arch
 
