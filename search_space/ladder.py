@@ -103,9 +103,8 @@ def print_ladder(options: Options) -> None:
     for step in steps:
         params = _change(step.num_params_percent, step.published_num_params_percent)
         macs = _change(step.macs_percent, step.published_macs_percent)
-        print(
-            f"| {step.title} | {step.num_params / 1e6:.1f} | {step.macs / 1e9:.1f} | {step.against} | {params} | {macs} |"
-        )
+        sizes = f"{step.num_params / 1e6:.1f} | {step.macs / 1e9:.1f}"
+        print(f"| {step.title} | {sizes} | {step.against} | {params} | {macs} |")
 
 
 def _change(here: float | None, paper: float | None) -> str:
