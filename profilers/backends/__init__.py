@@ -1,0 +1,1 @@
+"""The kinds of device that can be measured here, one file each, behind `AbstractBackend`."""

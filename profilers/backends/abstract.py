@@ -1,0 +1,37 @@
+"""What every kind of device offers to the measuring protocol.
+
+A backend works in two processes. The parent, which may import torch, calls `prepare` to write what the device needs;
+the worker, which measures and nothing else, calls `load` and then runs the result again and again. When to warm up, how
+often to run and in which order is the protocol's business, the same for every backend.
+"""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from profilers.device import Device
+from profilers.subject import Subject
+
+
+class AbstractRunner(ABC):
+    """One block or network, loaded with its weights and inputs, ready to run at batch size 1."""
+
+    @abstractmethod
+    def run(self, num_runs: int) -> float:
+        """Runs it `num_runs` times one after another, waits for the last result, and returns the seconds it took."""
+
+
+class AbstractBackend(ABC):
+    """One way to run a block on one device."""
+
+    @property
+    @abstractmethod
+    def device(self) -> Device:
+        """The device as it is on this machine, now."""
+
+    @abstractmethod
+    def prepare(self, subject: Subject, path: Path) -> None:
+        """Writes what `load` opens to `path`, if anything. Weights are random: latency does not depend on them."""
+
+    @abstractmethod
+    def load(self, subject: Subject, path: Path) -> AbstractRunner:
+        """Loads one subject. An exception means that this device cannot run it."""

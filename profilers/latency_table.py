@@ -1,0 +1,319 @@
+"""The latency table: (device, block or network) -> every sample that was ever taken of it, in SQL.
+
+Samples come in while a campaign runs and are committed round by round, so a killed campaign goes on where it stopped.
+A row's median and interval are derived from its samples when the row is finished, and stored beside it, so that an
+estimate reads twenty short rows instead of four hundred samples. Rows belong to a device; no query reads two.
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import sqlalchemy
+from sqlalchemy import Engine, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from profilers.device import Device
+from profilers.environment import Environment
+from profilers.measurement import Measurement, Sample, measurement_of
+from profilers.storage import create_tables, display_url
+from profilers.subject import Subject
+from profilers.tables import (
+    SCHEMA_VERSION,
+    CampaignRow,
+    DeviceRow,
+    LatencyBase,
+    LatencyRow,
+    SampleRow,
+    ScaleRow,
+    SchemaVersion,
+)
+from search_space.errors import StorageError
+from search_space.specs import BlockSpec
+
+Status = Literal["sampling", "measured", "unstable", "failed"]
+
+_MAX_IDS_PER_QUERY = 500  # far below the limits of SQLite (32766) and PostgreSQL (65535)
+_SAMPLE_FIELDS = tuple(field.name for field in dataclasses.fields(Sample))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyRecord:
+    """What the table knows about one subject on one device."""
+
+    status: Status
+    """sampling: not enough samples yet; unstable: measured, but its interval is wider than +-1 %."""
+    reason: str | None
+    """Why it failed."""
+    median_ms: float
+    """NaN unless measured or unstable, and so are the next two."""
+    low_ms: float
+    """The lower end of the 95 % interval."""
+    high_ms: float
+    """The upper end of the 95 % interval."""
+    finished_at: str | None
+    """UTC, ISO 8601."""
+
+    @property
+    def has_latency(self) -> bool:
+        return self.status in ("measured", "unstable")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How much of a list of blocks a device's table holds. Every block is in exactly one of the four."""
+
+    present: tuple[BlockSpec, ...]
+    """Measured, with a stable median."""
+    unstable: tuple[BlockSpec, ...]
+    """Measured, but the median is not known to +-1 %."""
+    failed: tuple[BlockSpec, ...]
+    """Tried, and the device could not run it."""
+    missing: tuple[BlockSpec, ...]
+    """Never finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleCard:
+    """One factor between the sum of the blocks and whole networks, and what it was fitted on."""
+
+    scale: float
+    """Measured whole networks are this many times the sum of their blocks."""
+    residual: float
+    """Standard deviation of the leave-one-out relative error: what no scale explains."""
+    num_networks: int
+    """How many whole networks were measured."""
+    space: str
+    """The search space they came from."""
+    mape_raw_percent: float
+    """Mean absolute error of the plain sum."""
+    mape_scaled_percent: float
+    """Mean absolute error with the scale, leave-one-out."""
+    fitted_at: str
+    """UTC, ISO 8601."""
+
+
+class LatencyTable:
+    """Every latency of one workspace. Cheap to make; safe to use from many processes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        if not sqlalchemy.inspect(engine).has_table(SchemaVersion.__tablename__):
+            self._create()
+        with Session(engine) as session:
+            version = session.scalars(select(SchemaVersion.version)).one()
+        if version != SCHEMA_VERSION:
+            raise StorageError(
+                f"the latency table in {display_url(engine.url)} has schema version {version}",
+                allowed=f"version {SCHEMA_VERSION}",
+                fix="give another --storage URL, or use the version of SnapNAS that wrote it",
+            )
+
+    def _create(self) -> None:
+        if self._engine.get_execution_options().get("read_only"):
+            raise StorageError(
+                f"{display_url(self._engine.url)} holds no latency table", fix="python -m profilers.measure makes one"
+            )
+        create_tables(self._engine, LatencyBase.metadata)
+        with Session(self._engine) as session, session.begin():
+            session.execute(_insert_or_ignore(self._engine, SchemaVersion).values(version=SCHEMA_VERSION))
+
+    # Devices
+
+    def add_device(self, device: Device) -> None:
+        """Makes the device known; it may be known already."""
+        values = {"device_id": device.device_id, "name": device.name, "record": device.to_json()}
+        with Session(self._engine) as session, session.begin():
+            session.execute(_insert_or_ignore(self._engine, DeviceRow).values(**values))
+
+    def devices(self) -> tuple[Device, ...]:
+        """Every device with rows here, by name."""
+        with Session(self._engine) as session:
+            records = session.scalars(select(DeviceRow.record).order_by(DeviceRow.name, DeviceRow.device_id))
+            return tuple(Device.from_json(record) for record in records)
+
+    def sentinel_ms(self, device: Device) -> float | None:
+        """How long the sentinel took in the device's first campaign; None before that."""
+        with Session(self._engine) as session:
+            return session.scalar(select(DeviceRow.sentinel_ms).where(DeviceRow.device_id == device.device_id))
+
+    def set_sentinel_ms(self, device: Device, sentinel_ms: float) -> None:
+        with Session(self._engine) as session, session.begin():
+            session.get_one(DeviceRow, device.device_id).sentinel_ms = sentinel_ms
+
+    # Campaigns and samples
+
+    def start_campaign(self, device: Device, *, protocol: str, environment: Environment) -> int:
+        """Opens a campaign of a known device and returns its number."""
+        with Session(self._engine) as session, session.begin():
+            campaign = CampaignRow(
+                device_id=device.device_id, protocol=protocol, environment_before=environment.to_json()
+            )
+            session.add(campaign)
+            session.flush()
+            return campaign.campaign_id
+
+    def finish_campaign(self, campaign_id: int, *, environment: Environment) -> None:
+        with Session(self._engine) as session, session.begin():
+            session.get_one(CampaignRow, campaign_id).environment_after = environment.to_json()
+
+    def add_samples(self, device: Device, samples: Mapping[Subject, Sequence[Sample]], *, campaign_id: int) -> None:
+        """Keeps new samples, all of them or, if the process dies now, none of them."""
+        with Session(self._engine) as session, session.begin():
+            row_ids = self._row_ids(session, device, samples)
+            values = [
+                {"row_id": row_ids[subject.subject_id], "campaign_id": campaign_id, **dataclasses.asdict(sample)}
+                for subject, subject_samples in samples.items()
+                for sample in subject_samples
+            ]
+            if values:
+                session.execute(sqlalchemy.insert(SampleRow), values)
+
+    def samples(self, device: Device, subjects: Iterable[Subject]) -> dict[Subject, list[Sample]]:
+        """Every sample of the subjects, oldest first; a subject without samples is left out."""
+        found: dict[Subject, list[Sample]] = {}
+        columns = [getattr(SampleRow, name) for name in _SAMPLE_FIELDS]
+        with Session(self._engine) as session:
+            for by_id in _in_chunks(subjects):
+                query = select(LatencyRow.subject_id, *columns).join(SampleRow, SampleRow.row_id == LatencyRow.row_id)
+                query = query.where(LatencyRow.device_id == device.device_id, LatencyRow.subject_id.in_(by_id))
+                for subject_id, *values in session.execute(query.order_by(SampleRow.sample_id)):
+                    sample = Sample(**dict(zip(_SAMPLE_FIELDS, values, strict=True)))
+                    found.setdefault(by_id[subject_id], []).append(sample)
+        return found
+
+    def forget(self, device: Device, subjects: Iterable[Subject]) -> None:
+        """Drops the rows of subjects that are to be measured from the start again."""
+        with Session(self._engine) as session, session.begin():
+            for by_id in _in_chunks(subjects):
+                is_row = (LatencyRow.device_id == device.device_id) & LatencyRow.subject_id.in_(by_id)
+                session.execute(delete(SampleRow).where(SampleRow.row_id.in_(select(LatencyRow.row_id).where(is_row))))
+                session.execute(delete(LatencyRow).where(is_row))
+
+    # Rows
+
+    def finish(self, device: Device, subjects: Iterable[Subject]) -> None:
+        """Derives the median and the interval of every subject from the samples it has."""
+        samples = self.samples(device, subjects)
+        with Session(self._engine) as session, session.begin():
+            row_ids = self._row_ids(session, device, samples)
+            for subject, subject_samples in samples.items():
+                measurement = measurement_of(subject_samples)
+                row = session.get_one(LatencyRow, row_ids[subject.subject_id])
+                row.status = "measured" if measurement.is_stable else "unstable"
+                row.median_ms = measurement.median_ms
+                row.low_ms, row.high_ms = measurement.confidence_interval_ms()
+                row.finished_at, row.reason = _now(), None
+
+    def fail(self, device: Device, subject: Subject, *, reason: str) -> None:
+        """Records that the device could not run the subject."""
+        with Session(self._engine) as session, session.begin():
+            row_id = self._row_ids(session, device, [subject])[subject.subject_id]
+            row = session.get_one(LatencyRow, row_id)
+            row.status, row.reason, row.finished_at = "failed", reason, _now()
+
+    def records(self, device: Device, subjects: Iterable[Subject]) -> dict[Subject, LatencyRecord]:
+        """What is known of the subjects; one that was never begun is left out."""
+        found: dict[Subject, LatencyRecord] = {}
+        with Session(self._engine) as session:
+            for by_id in _in_chunks(subjects):
+                query = select(LatencyRow).where(LatencyRow.device_id == device.device_id)
+                for row in session.scalars(query.where(LatencyRow.subject_id.in_(by_id))):
+                    found[by_id[row.subject_id]] = _record(row)
+        return found
+
+    def measurement(self, device: Device, subject: Subject) -> Measurement | None:
+        """The subject's measurement with its samples; None unless it is finished."""
+        record = self.records(device, [subject]).get(subject)
+        if record is None or not record.has_latency:
+            return None
+        return measurement_of(self.samples(device, [subject])[subject])
+
+    def coverage(self, specs: Iterable[BlockSpec], device: Device) -> Coverage:
+        """Which of the blocks the device's table holds."""
+        subjects = {spec: Subject.of_block(spec) for spec in specs}
+        records = self.records(device, subjects.values())
+        groups: dict[Status, list[BlockSpec]] = {"measured": [], "unstable": [], "failed": [], "sampling": []}
+        for spec, subject in subjects.items():
+            groups[records[subject].status if subject in records else "sampling"].append(spec)
+        return Coverage(
+            present=tuple(groups["measured"]),
+            unstable=tuple(groups["unstable"]),
+            failed=tuple(groups["failed"]),
+            missing=tuple(groups["sampling"]),
+        )
+
+    def version(self, device: Device, specs: Iterable[BlockSpec]) -> str:
+        """12 hex digits that change when any latency of the blocks, or the device's scale, changes."""
+        records = self.records(device, [Subject.of_block(spec) for spec in specs])
+        lines = [
+            f"{subject.text} {record.status} {record.median_ms!r} {record.low_ms!r} {record.high_ms!r}"
+            for subject, record in records.items()
+        ]
+        content = [device.device_id, repr(self.scale_card(device)), *sorted(lines)]
+        return hashlib.sha256("\n".join(content).encode()).hexdigest()[:12]
+
+    # The fitted scale
+
+    def scale_card(self, device: Device) -> ScaleCard | None:
+        """The factor that `profilers.check` fitted for the device; None before that."""
+        with Session(self._engine) as session:
+            row = session.get(ScaleRow, device.device_id)
+            return None if row is None else ScaleCard(**json.loads(row.card))
+
+    def set_scale_card(self, device: Device, card: ScaleCard) -> None:
+        with Session(self._engine) as session, session.begin():
+            text = json.dumps(dataclasses.asdict(card), sort_keys=True)
+            session.merge(ScaleRow(device_id=device.device_id, card=text))
+
+    def _row_ids(self, session: Session, device: Device, subjects: Iterable[Subject]) -> dict[str, int]:
+        """The row of each subject by its id, begun where there was none."""
+        wanted = {subject.subject_id: subject for subject in subjects}
+        if not wanted:
+            return {}
+        new_rows = [
+            {"device_id": device.device_id, "subject_id": key, "kind": subject.kind, "text": subject.text}
+            for key, subject in wanted.items()
+        ]
+        session.execute(_insert_or_ignore(self._engine, LatencyRow).values(status="sampling"), new_rows)
+        query = select(LatencyRow.subject_id, LatencyRow.row_id).where(LatencyRow.device_id == device.device_id)
+        return {
+            subject_id: row_id
+            for by_id in _in_chunks(wanted.values())
+            for subject_id, row_id in session.execute(query.where(LatencyRow.subject_id.in_(by_id)))
+        }
+
+
+def _record(row: LatencyRow) -> LatencyRecord:
+    nan = float("nan")
+    return LatencyRecord(
+        status=cast(Status, row.status),
+        reason=row.reason,
+        median_ms=nan if row.median_ms is None else row.median_ms,
+        low_ms=nan if row.low_ms is None else row.low_ms,
+        high_ms=nan if row.high_ms is None else row.high_ms,
+        finished_at=row.finished_at,
+    )
+
+
+def _insert_or_ignore(engine: Engine, table: type[LatencyBase]) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that leaves a row with the same key as it is."""
+    if engine.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def _in_chunks(subjects: Iterable[Subject]) -> Iterator[dict[str, Subject]]:
+    """The subjects by id, in portions that fit into one query."""
+    by_id = [(subject.subject_id, subject) for subject in subjects]
+    for start in range(0, len(by_id), _MAX_IDS_PER_QUERY):
+        yield dict(by_id[start : start + _MAX_IDS_PER_QUERY])
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

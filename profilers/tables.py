@@ -1,0 +1,101 @@
+"""The tables behind `profilers.latency_table`, as SQLAlchemy classes.
+
+    latency_devices ---< latency_rows ---< latency_samples >--- latency_campaigns
+           |
+           +---- latency_scales
+
+Columns hold text, integers and floats only, so that SQLite and PostgreSQL give back exactly what went in.
+"""
+
+from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SCHEMA_VERSION = 1
+
+
+class LatencyBase(DeclarativeBase):
+    """The metadata of every latency table."""
+
+
+class SchemaVersion(LatencyBase):
+    """One row: which layout the tables have."""
+
+    __tablename__ = "latency_schema"
+
+    version: Mapped[int] = mapped_column(primary_key=True)
+
+
+class DeviceRow(LatencyBase):
+    """A device, and how fast its sentinel was when it was first measured."""
+
+    __tablename__ = "latency_devices"
+
+    device_id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    name: Mapped[str]
+    record: Mapped[str]
+    """The JSON of `Device`."""
+    sentinel_ms: Mapped[float | None]
+    """The sentinel's median in the first campaign: what every later campaign's drift is relative to."""
+
+
+class CampaignRow(LatencyBase):
+    """One run of the measuring protocol, with the state of the machine around it."""
+
+    __tablename__ = "latency_campaigns"
+
+    campaign_id: Mapped[int] = mapped_column(primary_key=True)
+    device_id: Mapped[str] = mapped_column(ForeignKey("latency_devices.device_id"))
+    protocol: Mapped[str]
+    """The JSON of `Protocol`."""
+    environment_before: Mapped[str]
+    environment_after: Mapped[str | None]
+    """None for a campaign that was killed."""
+
+
+class LatencyRow(LatencyBase):
+    """One block or network on one device."""
+
+    __tablename__ = "latency_rows"
+    __table_args__ = (UniqueConstraint("device_id", "subject_id"),)
+
+    row_id: Mapped[int] = mapped_column(primary_key=True)
+    device_id: Mapped[str] = mapped_column(ForeignKey("latency_devices.device_id"))
+    subject_id: Mapped[str] = mapped_column(String(16))
+    kind: Mapped[str]
+    text: Mapped[str]
+    status: Mapped[str]
+    """sampling, measured, unstable or failed."""
+    reason: Mapped[str | None]
+    """Why it failed."""
+    median_ms: Mapped[float | None]
+    low_ms: Mapped[float | None]
+    high_ms: Mapped[float | None]
+    finished_at: Mapped[str | None]
+    """UTC, ISO 8601."""
+
+
+class SampleRow(LatencyBase):
+    """One sample, raw. See `profilers.measurement.Sample`."""
+
+    __tablename__ = "latency_samples"
+
+    sample_id: Mapped[int] = mapped_column(primary_key=True)
+    row_id: Mapped[int] = mapped_column(ForeignKey("latency_rows.row_id"), index=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("latency_campaigns.campaign_id"))
+    raw_ms: Mapped[float]
+    num_runs: Mapped[int]
+    drift: Mapped[float]
+    round_index: Mapped[int]
+    position: Mapped[int]
+    taken_at: Mapped[float]
+    is_flagged: Mapped[bool]
+
+
+class ScaleRow(LatencyBase):
+    """The one factor fitted on whole networks, with its validation card."""
+
+    __tablename__ = "latency_scales"
+
+    device_id: Mapped[str] = mapped_column(ForeignKey("latency_devices.device_id"), primary_key=True)
+    card: Mapped[str]
+    """The JSON of `ScaleCard`."""
