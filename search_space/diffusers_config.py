@@ -145,11 +145,12 @@ def from_diffusers_config(config: Mapping[str, Any]) -> ArchConfig:
         name: value for name, value in config.items() if not name.startswith("_")
     }
     try:
-        return canonical(_translate(fields, is_dreamlite=is_dreamlite))
+        arch = canonical(_translate(fields, is_dreamlite=is_dreamlite))
     except UsageError:
         raise
     except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise UsageError(f"diffusers config has a field of the wrong type: {error}") from None
+    return ArchConfig.from_json(arch.to_json())  # whose strict schema finds the values of a wrong type that remain
 
 
 def _refuse_unknown(config: Mapping[str, Any], *, is_dreamlite: bool) -> None:
@@ -184,8 +185,8 @@ def _translate(fields: Mapping[str, Any], *, is_dreamlite: bool) -> ArchConfig:
             convolution=_convolution(fields),
             attention=AttentionConfig(
                 head_dim=channels[index] // num_heads,
-                num_kv_heads=fields["num_kv_heads"] or num_heads,
-                qk_norm=fields["qk_norm"] or "none",
+                num_kv_heads=_default(fields["num_kv_heads"], num_heads),
+                qk_norm=_default(fields["qk_norm"], "none"),
             ),
             feed_forward=FeedForwardConfig(expansion=fields["ff_mult"]),
             norm_replaces_self_attention=is_dreamlite,
@@ -195,14 +196,14 @@ def _translate(fields: Mapping[str, Any], *, is_dreamlite: bool) -> ArchConfig:
         stages=tuple(stage(index) for index in range(num_stages)),
         mid=_mid(fields, down_depths[-1]),
         projection="linear" if fields["use_linear_projection"] else "conv",
-        time_embedding_width=fields["time_embedding_dim"] or 4 * channels[0],
+        time_embedding_width=_default(fields["time_embedding_dim"], 4 * channels[0]),
         added_conditioning=_added_conditioning(fields),
         context_projection=_context_projection(fields),
         context_width=_single("cross_attention_dim", fields),
         norm_groups=fields["norm_num_groups"],
         in_channels=fields["in_channels"],
         out_channels=fields["out_channels"],
-        sample_size=fields["sample_size"] or 64,
+        sample_size=_default(fields["sample_size"], 64),
     )
 
 
@@ -283,6 +284,10 @@ def _single(name: str, fields: Mapping[str, Any]) -> Any:
     if len(distinct) != 1:
         raise _inexpressible(name, value, "the same number in every stage")
     return distinct.pop()
+
+
+def _default(value: Any, default: Any) -> Any:
+    return default if value is None else value
 
 
 def _head_count(num_heads: int, channels: int) -> int:
