@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from deploy.load_unet import ARCH_FILE
 from deploy.model_card import ModelCard, ParityRow, write_model_card
 from deploy.parity import Parity
 from deploy.to_core_ml import export_core_ml
@@ -125,7 +126,7 @@ def export_all(
     parities: list[ParityRow] = []
     with whole_folder(folder) as new, progress("exporting", total=2 * len(modules) + 1, unit="file") as bar:
         new.mkdir()
-        (new / "arch.json").write_text(unet.arch.to_json(indent=2) + "\n", encoding="utf-8")
+        (new / ARCH_FILE).write_text(unet.arch.to_json(indent=2) + "\n", encoding="utf-8")
         export_diffusers(unet, new / "unet")
         for other in other_modules:
             save_weights(other.module, new / other.name / "model.safetensors", metadata=metadata)

@@ -204,7 +204,7 @@ def _loading() -> str:
 ```python
 from pathlib import Path
 
-from deploy.to_diffusers import load_unet
+from deploy.load_unet import load_unet
 
 unet = load_unet(Path("."))  # compares every file with manifest.json first
 ```

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deploy.weights import save_weights, verify_manifest, weights_metadata
+from deploy.weights import save_weights, weights_metadata
 from deploy.whole_folder import whole_folder
 from search_space.arch import ArchConfig
 from search_space.diffusers_config import OWN_CLASS, to_diffusers_config
@@ -29,13 +29,3 @@ def diffusers_config(arch: ArchConfig) -> dict[str, Any]:
     """diffusers' config of an architecture where there is one, ours otherwise."""
     own_config = {"_class_name": OWN_CLASS, "arch": json.loads(arch.to_json())}
     return to_diffusers_config(arch) or own_config
-
-
-def load_unet(folder: Path) -> UNet:
-    """The UNet of an exported folder.
-
-    Raises:
-        UsageError: A file of the folder is missing or is not the one that was exported.
-    """
-    verify_manifest(folder)
-    return UNet.from_diffusers(folder / "unet")

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from deploy.bundle import ExportModule, export_all, unet_module
+from deploy.load_unet import load_unet
 from deploy.model_card import ModelCard
 from deploy.to_core_ml import read_core_ml
-from deploy.to_diffusers import load_unet
 from deploy.to_onnx import export_onnx, onnx_parity
 from deploy.weights import verify_manifest
 from search_space.arch import ArchConfig
@@ -63,9 +63,9 @@ def test_an_export_holds_everything_and_verifies(tmp_path: Path) -> None:
     (folder / "of an earlier export").touch()
     export = export_all(
         folder,
-        unet=small_unet(own_arch()),
+        unet=small_unet(textless_arch()),
         other_modules=[text_encoder],
-        card=_card(own_arch()),
+        card=_card(textless_arch()),
         attachments={"samples.png": tmp_path / "grid.png"},
     )
 
@@ -86,12 +86,12 @@ def test_an_export_holds_everything_and_verifies(tmp_path: Path) -> None:
             for part in ("Manifest.json", f"{package}/model.mlmodel", f"{package}/weights/weight.bin")
         ),
     }
-    assert ArchConfig.from_json((folder / "arch.json").read_text()) == own_arch()
-    assert load_unet(folder).arch == own_arch()
+    assert ArchConfig.from_json((folder / "arch.json").read_text()) == textless_arch()
+    assert load_unet(folder).arch.arch_id == textless_arch().arch_id
     unet = read_core_ml(folder / "core_ml" / "unet.mlpackage")
-    assert unet.input_shapes == {"sample": (1, 4, 8, 8), "timestep": (1,), "context": (1, 5, 16)}
+    assert unet.input_shapes == {"sample": (1, 4, 8, 8), "timestep": (1,)}
     assert unet.output_shapes == {"velocity": (1, 4, 8, 8)}
-    assert unet.metadata["arch_id"] == own_arch().arch_id
+    assert unet.metadata["arch_id"] == textless_arch().arch_id
     assert [row.parity.agrees for row in export.parities if row.file.startswith("onnx")] == [True, True]
     card = (folder / "README.md").read_text()
     assert all(f"| {row.file} | {row.parity} |" in card for row in export.parities)
