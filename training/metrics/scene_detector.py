@@ -32,7 +32,7 @@ _MIN_COVERAGE: Final = 0.5
 """A pixel belongs to an object from this share on."""
 _MIN_AREA_FRACTION: Final = 0.01
 """Smaller patches are noise; the smallest object of a true scene covers 2.8 % of the picture."""
-_MIN_OVERLAP: Final = 0.65
+_MIN_OVERLAP: Final = 0.7
 """Least intersection over union of a patch with the best outline; below it the patch has no shape we know."""
 _POSITION_MARGIN: Final = 0.1
 """GenEval's: centres must differ by this share of the two objects' added widths (heights) to count as apart."""
@@ -217,13 +217,18 @@ def _describe(soft: Tensor, is_inside: Tensor, colours: list[str]) -> list[Detec
 
 
 def _overlap(soft: Tensor, shape: str, x: list[float], y: list[float], radii: list[float]) -> Tensor:
-    """Intersection over union of every patch with one outline drawn in its place: `[M]`."""
+    """How well every patch agrees with one outline drawn in its place, sharp or blurred: `[M]`."""
     outlines = [
         SceneObject(shape=shape, colour=_COLOURS[0], x=x[index], y=y[index], radius=radius)
         for index, radius in enumerate(radii)
     ]
-    drawn = object_coverage(outlines, soft.shape[-1])  # [M, S, S]
-    return torch.minimum(soft, drawn).sum(dim=(1, 2)) / torch.maximum(soft, drawn).sum(dim=(1, 2))
+    sharp = object_coverage(outlines, soft.shape[-1])  # [M, S, S]
+    blurred = functional.avg_pool2d(sharp, kernel_size=3, stride=1, padding=1)
+    return torch.maximum(_intersection_over_union(soft, sharp), _intersection_over_union(soft, blurred))
+
+
+def _intersection_over_union(one: Tensor, other: Tensor) -> Tensor:
+    return torch.minimum(one, other).sum(dim=(1, 2)) / torch.maximum(one, other).sum(dim=(1, 2))
 
 
 def _what_is_wrong(prompt: ScenePrompt, found: tuple[DetectedObject, ...]) -> str:
