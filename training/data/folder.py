@@ -103,6 +103,7 @@ def _read_image(path: Path, image_size: int) -> Tensor | None:
     """One image, `[3, S, S]` uint8, or None with a line in the log where it cannot be read or is a bomb."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # damaged EXIF data; the picture itself may be well
             # Pillow only warns from 89 million pixels on, and raises from twice that; we refuse both.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_PILLOW_FORMATS) as opened:

@@ -106,8 +106,13 @@ def test_unreadable_and_huge_images_are_skipped_and_counted(
     assert "4 of 30 images" in caplog.text
 
 
-def test_no_flipped_byte_breaks_the_loader(folder: Path) -> None:
-    original = (folder / "0.png").read_bytes()
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp"])
+def test_no_flipped_byte_breaks_the_loader(folder: Path, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a description that damage can reach"
+    original_path = folder / f"original{suffix}"
+    Image.linear_gradient("L").resize((20, 15)).convert("RGB").save(original_path, exif=exif)
+    original = original_path.read_bytes()
     generator = torch.Generator().manual_seed(0)
     for number in range(30):
         damaged = bytearray(original)
