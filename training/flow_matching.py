@@ -1,0 +1,133 @@
+"""Flow matching: the straight line between a picture and noise, the loss that learns its velocity, the way back.
+
+    x_t = (1 - t) x_0 + t eps          rectified flow, s_t = t (Liu et al. 2209.03003; SD3, 2403.03206, Equation 13)
+    v   = d x_t / d t = eps - x_0      what the network learns to predict
+
+t is 0 at the picture and 1 at noise. Everything here is a pure function of its arguments: randomness comes in as a
+`torch.Generator`, the network as a callable.
+
+Letters: B pictures, C channels, H height, W width of a latent.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from training.model import TextToImage
+
+VelocityField = Callable[[Tensor, Tensor], Tensor]
+"""(latent `[B, C, H, W]`, t `[B]`) to velocity `[B, C, H, W]`."""
+
+_SAMPLING_BATCH_SIZE = 64
+
+
+def interpolate(clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """x_t = (1 - t) x_0 + t eps, for `clean`, `noise` `[B, C, H, W]` and t `[B]`."""
+    t = t.view(-1, 1, 1, 1)  # [B, 1, 1, 1]
+    return (1 - t) * clean + t * noise  # [B, C, H, W]
+
+
+def velocity_target(clean: Tensor, noise: Tensor) -> Tensor:
+    """v = eps - x_0, `[B, C, H, W]`."""
+    return noise - clean
+
+
+def shift_timesteps(t: Tensor, shift: float) -> Tensor:
+    """Moves timesteps towards noise for shift > 1 (SD3, 2403.03206, Equation 23); 0 and 1 stay where they are."""
+    return shift * t / (1 + (shift - 1) * t)
+
+
+def sample_timesteps(num: int, *, generator: torch.Generator, shift: float = 1.0) -> Tensor:
+    """Logit-normal(0, 1) timesteps `[num]` in (0, 1): most of them where the velocity is hardest (SD3, section 3.1).
+
+    Stratified: one draw from each of `num` equal slices of probability, which leaves the distribution as it is and
+    takes a good part of the variance out of a small batch's loss.
+    """
+    slices = torch.randperm(num, generator=generator)  # [num]
+    quantiles = (slices + torch.rand(num, generator=generator)) / num  # [num]
+    normal = torch.special.ndtri(quantiles.clamp(1e-4, 1 - 1e-4))  # [num]
+    return shift_timesteps(torch.sigmoid(normal), shift)
+
+
+def logit_normal_density(t: Tensor) -> Tensor:
+    """The density of sigmoid(n), n ~ N(0, 1), at t in (0, 1) (SD3, Equation 19 with m = 0, s = 1)."""
+    normal = torch.logit(t)
+    return torch.exp(-normal.square() / 2) / (math.sqrt(2 * math.pi) * t * (1 - t))
+
+
+def per_sample_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each picture, in fp32: `[B, C, H, W]` twice to `[B]`."""
+    return (predicted.float() - target.float()).square().flatten(1).mean(1)
+
+
+def euler_timesteps(num_steps: int, *, shift: float = 1.0) -> Tensor:
+    """The `num_steps + 1` times from noise (1) to picture (0) between which the sampler walks straight."""
+    return shift_timesteps(torch.linspace(1, 0, num_steps + 1, dtype=torch.float64), shift)
+
+
+def integrate(velocity: VelocityField, noise: Tensor, *, num_steps: int, shift: float = 1.0) -> Tensor:
+    """Euler's method from `noise` `[B, C, H, W]` at t = 1 to a latent at t = 0; one call of `velocity` a step."""
+    latent = noise
+    times = euler_timesteps(num_steps, shift=shift).tolist()
+    for now, after in itertools.pairwise(times):
+        t = torch.full((len(latent),), now, dtype=latent.dtype, device=latent.device)  # [B]
+        latent = latent + (after - now) * velocity(latent, t)  # [B, C, H, W]
+    return latent
+
+
+def guided_velocity(conditional: Tensor, unconditional: Tensor, guidance: float) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans, 2207.12598, Equation 6 with guidance = 1 + w)."""
+    return unconditional + guidance * (conditional - unconditional)  # [B, C, H, W]
+
+
+@torch.no_grad()
+def sample(
+    model: "TextToImage",
+    prompts: Sequence[str],
+    *,
+    steps: int = 16,
+    guidance: float = 3.0,
+    seed: int = 0,
+    timestep_shift: float = 1.0,
+) -> Tensor:
+    """Draws one picture for each prompt; the first prompts get the same noise however many follow.
+
+    Args:
+        model: What to draw with; two evaluations a step, one when `guidance` is 1.
+        prompts: B captions.
+        steps: Euler steps.
+        guidance: Strength of classifier-free guidance; 1 is the conditional model alone.
+        seed: Decides the starting noise.
+        timestep_shift: Above 1, more of the steps are spent near noise.
+
+    Returns:
+        `[B, 3, H, W]` in [-1, 1], on the CPU.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(prompts), *model.latent_shape, generator=generator)  # [B, C, H, W]
+    images = []
+    for start in range(0, len(prompts), _SAMPLING_BATCH_SIZE):
+        chunk = slice(start, start + _SAMPLING_BATCH_SIZE)
+        velocity = _guided_field(model, prompts[chunk], guidance)
+        latent = integrate(velocity, noise[chunk].to(model.device), num_steps=steps, shift=timestep_shift)
+        images.append(model.codec.decode(latent).cpu())  # [b, 3, H, W]
+    return torch.cat(images)
+
+
+def _guided_field(model: "TextToImage", prompts: Sequence[str], guidance: float) -> VelocityField:
+    context = model.encode_text(prompts)  # [B, L, D]
+    if guidance == 1:
+        return lambda latent, t: model.velocity(latent, t, context)
+    both = torch.cat([context, model.encode_text([""]).expand_as(context)])  # [2 B, L, D]
+
+    def velocity(latent: Tensor, t: Tensor) -> Tensor:
+        predicted = model.velocity(latent.repeat(2, 1, 1, 1), t.repeat(2), both)  # [2 B, C, H, W]
+        conditional, unconditional = predicted.chunk(2)  # each [B, C, H, W]
+        return guided_velocity(conditional, unconditional, guidance)  # [B, C, H, W]
+
+    return velocity
