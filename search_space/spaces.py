@@ -6,7 +6,8 @@ contains SnapGen's candidates and DreamLite.
 
 from search_space.arch import AddedConditioning, ContextProjection
 from search_space.errors import UsageError
-from search_space.space import Interface, SearchSpace, StageChoices
+from search_space.space import Interface, SearchSpace
+from search_space.stage_choices import StageChoices
 
 TINY = SearchSpace(
     name="tiny",
