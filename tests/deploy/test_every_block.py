@@ -1,4 +1,4 @@
-"""Every kind of block of the tiny space, in each variant, becomes ONNX that agrees and Core ML that converts."""
+"""Every variant of a block of the tiny space becomes ONNX that agrees; every choice converts to Core ML."""
 
 import dataclasses
 from pathlib import Path
@@ -31,6 +31,19 @@ def _variant(spec: BlockSpec) -> str:
 ONE_OF_EACH = {_variant(spec): spec for spec in sorted(reachable_specs(SPACES["tiny"]), key=repr)}
 
 
+def _covering() -> list[str]:
+    """Variants in which every choice of every kind occurs; converting all of them takes minutes."""
+    seen: set[tuple[str, str]] = set()
+    chosen = []
+    for variant in ONE_OF_EACH:
+        kind, *choices = variant.split(",")
+        pairs = {(kind, choice) for choice in (kind, *choices)}
+        if not pairs <= seen:
+            seen |= pairs
+            chosen.append(variant)
+    return chosen
+
+
 def _names(inputs: tuple[torch.Tensor, ...]) -> list[str]:
     return [f"input_{index}" for index in range(len(inputs))]
 
@@ -48,7 +61,7 @@ def test_a_block_as_onnx_agrees_with_torch(tmp_path: Path, variant: str) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ONE_OF_EACH)
+@pytest.mark.parametrize("variant", _covering())
 def test_a_block_converts_to_core_ml(tmp_path: Path, variant: str) -> None:
     torch.manual_seed(0)
     spec = ONE_OF_EACH[variant]
