@@ -165,9 +165,9 @@ class LatencyTable:
     def add_samples(self, device: Device, samples: Mapping[Subject, Sequence[Sample]], *, campaign_id: int) -> None:
         """Keeps new samples, all of them or, if the process dies now, none of them."""
         with Session(self._engine) as session, session.begin():
-            row_ids = self._row_ids(session, device, samples)
+            rows = self._rows(session, device, samples)
             values = [
-                {"row_id": row_ids[subject.subject_id], "campaign_id": campaign_id, **dataclasses.asdict(sample)}
+                {"row_id": rows[subject.subject_id].row_id, "campaign_id": campaign_id, **dataclasses.asdict(sample)}
                 for subject, subject_samples in samples.items()
                 for sample in subject_samples
             ]
@@ -201,10 +201,10 @@ class LatencyTable:
         """Derives the median and the interval of every subject from the samples it has."""
         samples = self.samples(device, subjects)
         with Session(self._engine) as session, session.begin():
-            row_ids = self._row_ids(session, device, samples)
+            rows = self._rows(session, device, samples)
             for subject, subject_samples in samples.items():
                 measurement = measurement_of(subject_samples)
-                row = session.get_one(LatencyRow, row_ids[subject.subject_id])
+                row = rows[subject.subject_id]
                 row.status = "measured" if measurement.is_stable else "unstable"
                 row.median_ms = measurement.median_ms
                 row.low_ms, row.high_ms = measurement.confidence_interval_ms()
@@ -213,19 +213,15 @@ class LatencyTable:
     def fail(self, device: Device, subject: Subject, *, reason: str) -> None:
         """Records that the device could not run the subject."""
         with Session(self._engine) as session, session.begin():
-            row_id = self._row_ids(session, device, [subject])[subject.subject_id]
-            row = session.get_one(LatencyRow, row_id)
+            row = self._rows(session, device, [subject])[subject.subject_id]
             row.status, row.reason, row.finished_at = "failed", reason, _now()
 
     def records(self, device: Device, subjects: Iterable[Subject]) -> dict[Subject, LatencyRecord]:
         """What is known of the subjects; one that was never begun is left out."""
-        found: dict[Subject, LatencyRecord] = {}
+        by_id = {subject.subject_id: subject for subject in subjects}
         with Session(self._engine) as session:
-            for by_id in _in_chunks(subjects):
-                query = select(LatencyRow).where(LatencyRow.device_id == device.device_id)
-                for row in session.scalars(query.where(LatencyRow.subject_id.in_(by_id))):
-                    found[by_id[row.subject_id]] = _record(row)
-        return found
+            rows = self._existing_rows(session, device, by_id.values())
+            return {by_id[key]: _record(row) for key, row in rows.items()}
 
     def measurement(self, device: Device, subject: Subject) -> Measurement | None:
         """The subject's measurement with its samples; None unless it is finished."""
@@ -271,21 +267,26 @@ class LatencyTable:
             text = json.dumps(dataclasses.asdict(card), sort_keys=True)
             session.merge(ScaleRow(device_id=device.device_id, card=text))
 
-    def _row_ids(self, session: Session, device: Device, subjects: Iterable[Subject]) -> dict[str, int]:
-        """The row of each subject by its id, begun where there was none."""
+    def _rows(self, session: Session, device: Device, subjects: Iterable[Subject]) -> dict[str, LatencyRow]:
+        """The row of each subject by the subject's id, begun where there was none."""
         wanted = {subject.subject_id: subject for subject in subjects}
-        if not wanted:
-            return {}
+        found = self._existing_rows(session, device, wanted.values())
         new_rows = [
             {"device_id": device.device_id, "subject_id": key, "kind": subject.kind, "text": subject.text}
             for key, subject in wanted.items()
+            if key not in found
         ]
+        if not new_rows:
+            return found
         session.execute(_insert_or_ignore(self._engine, LatencyRow).values(status="sampling"), new_rows)
-        query = select(LatencyRow.subject_id, LatencyRow.row_id).where(LatencyRow.device_id == device.device_id)
+        return self._existing_rows(session, device, wanted.values())
+
+    def _existing_rows(self, session: Session, device: Device, subjects: Iterable[Subject]) -> dict[str, LatencyRow]:
+        query = select(LatencyRow).where(LatencyRow.device_id == device.device_id)
         return {
-            subject_id: row_id
-            for by_id in _in_chunks(wanted.values())
-            for subject_id, row_id in session.execute(query.where(LatencyRow.subject_id.in_(by_id)))
+            row.subject_id: row
+            for by_id in _in_chunks(subjects)
+            for row in session.scalars(query.where(LatencyRow.subject_id.in_(by_id)))
         }
 
 

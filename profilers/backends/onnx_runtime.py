@@ -37,11 +37,12 @@ class OnnxRuntimeBackend(AbstractBackend):
 
     def prepare(self, subject: Subject, path: Path) -> None:
         from deploy.to_onnx import export_onnx
-        from profilers.backends.torch_modules import build_module
+        from profilers.backends.torch_modules import build_module, one_thread
 
-        module, inputs = build_module(subject)
-        input_names = [f"input_{index}" for index in range(len(inputs))]
-        export_onnx(module, inputs, path, input_names=input_names, output_names=["output"])
+        with one_thread():  # an export is many tiny operators, each of which would wait for a second thread
+            module, inputs = build_module(subject)
+            input_names = [f"input_{index}" for index in range(len(inputs))]
+            export_onnx(module, inputs, path, input_names=input_names, output_names=["output"])
 
     def load(self, subject: Subject, path: Path) -> AbstractRunner:
         import onnxruntime

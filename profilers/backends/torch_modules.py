@@ -1,5 +1,8 @@
 """A subject as a torch module with example inputs, for the backends that start from torch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -11,15 +14,28 @@ from search_space.unet import UNet
 
 
 def build_module(subject: Subject) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """Builds the block or network with random weights, in evaluation mode, and inputs of batch size 1."""
+    """Builds the block or network with seeded random weights, in evaluation mode, and inputs of batch size 1."""
     generator = torch.Generator().manual_seed(0)
-    match subject.kind:
-        case "block":
-            spec = spec_from_key(subject.text)
-            return build_block(spec).eval(), example_inputs(spec, generator=generator)
-        case "network":
-            arch = ArchConfig.from_json(subject.text)
-            return _PositionalUNet(arch).eval(), _network_inputs(arch, generator)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # torch's layers draw their weights from the global generator
+        match subject.kind:
+            case "block":
+                spec = spec_from_key(subject.text)
+                return build_block(spec).eval(), example_inputs(spec, generator=generator)
+            case "network":
+                arch = ArchConfig.from_json(subject.text)
+                return _PositionalUNet(arch).eval(), _network_inputs(arch, generator)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Lets torch use a single thread, and gives it back the ones it had."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 class _PositionalUNet(nn.Module):

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from profilers.device import Device
 from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable, ScaleCard
-from profilers.measurement import Measurement, Sample, measurement_of
+from profilers.measurement import Sample, measurement_of
 from profilers.subject import Subject
 from search_space.specs import BlockSpec
 
@@ -154,8 +154,9 @@ def test_samples_of_an_unknown_device_are_refused(engine: Engine, device: Device
 
 def test_more_rows_than_fit_into_one_query(engine: Engine, device: Device) -> None:
     table = LatencyTable(engine)
-    subjects = [Subject(kind="block", text=f"block {index}") for index in range(1200)]
-    fill(table, device, {subject: samples_of(1.0, 1.0) for subject in subjects})
-    assert len(table.records(device, subjects)) == 1200
-    assert len(table.samples(device, subjects)) == 1200
-    assert isinstance(table.measurement(device, subjects[-1]), Measurement)
+    subjects = [Subject(kind="block", text=f"block {index}") for index in range(1100)]
+    table.add_device(device)
+    campaign_id = table.start_campaign(device, protocol="{}", environment=record_environment())
+    table.add_samples(device, {subject: samples_of(1.0) for subject in subjects}, campaign_id=campaign_id)
+    assert len(table.records(device, subjects)) == 1100
+    assert len(table.samples(device, subjects)) == 1100

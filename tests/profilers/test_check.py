@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from profilers.backends.exact import ExactBackend
+from profilers.campaign import Protocol
+from profilers.check import CheckOptions, check_space
+from profilers.check_report import CheckReport, json_document, markdown, noise_floor_percent
+from profilers.latency_table import LatencyTable
+from profilers.measurement import Measurement
+from profilers.storage import open_engine
+from search_space.errors import UsageError
+from search_space.spaces import search_space
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    return open_engine(f"sqlite:///{tmp_path_factory.mktemp('check') / 'table.db'}")
+
+
+@pytest.fixture(scope="module")
+def report(engine: Engine) -> CheckReport:
+    protocol = Protocol(min_rounds=3, max_rounds=4, num_calibration_probes=3)
+    return check_space(search_space("tiny"), "exact", engine, num_networks=12, protocol=protocol)
+
+
+def test_a_device_that_adds_up_is_predicted_without_error(report: CheckReport) -> None:
+    plain = report.agreements[0]
+    assert plain.mape_percent == pytest.approx(0, abs=1e-6)
+    assert (plain.within_5_percent, plain.spearman, plain.kendall) == (1.0, pytest.approx(1), pytest.approx(1))
+    assert report.noise_floor_percent == pytest.approx(0, abs=1e-6)
+
+
+def test_baselines_stand_beside_and_are_worse(report: CheckReport) -> None:
+    plain, _, macs_line, params_line = report.agreements
+    assert plain.mape_percent < macs_line.mape_percent < params_line.mape_percent
+
+
+def test_the_scale_is_stored_with_its_card(report: CheckReport, engine: Engine) -> None:
+    assert LatencyTable(engine).scale_card(ExactBackend().device) == report.card
+    assert report.card.scale == pytest.approx(1)
+    assert report.card.num_networks == len(report.measured_ms) == 12
+
+
+def test_a_second_check_does_not_apply_the_scale_twice(report: CheckReport, engine: Engine) -> None:
+    protocol = Protocol(min_rounds=3, max_rounds=4, num_calibration_probes=3)
+    again = check_space(search_space("tiny"), "exact", engine, num_networks=6, seed=100, protocol=protocol)
+    assert again.card.scale == pytest.approx(report.card.scale)
+
+
+def test_the_page_has_command_hardware_and_date(report: CheckReport) -> None:
+    page = markdown(report, command="python -m profilers.check --device exact")
+    for needed in (
+        "python -m profilers.check",
+        "hardware: none",
+        "date: 20",
+        "noise floor",
+        "Kendall",
+        "line over macs",
+    ):
+        assert needed in page
+    assert page.count("\n|") > 12
+
+
+def test_the_document_is_strict_json(report: CheckReport) -> None:
+    document = json.loads(json.dumps(json_document(report), allow_nan=False))
+    assert document["device_id"] == report.device.device_id
+
+
+def test_noise_floor_is_the_difference_of_two_halves() -> None:
+    assert noise_floor_percent([Measurement(samples_ms=(1.1, 1.0, 1.1, 1.0))]) == pytest.approx(10)
+
+
+def test_too_few_networks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at least 5"):
+        CheckOptions(networks=2)

@@ -1,0 +1,101 @@
+import dataclasses
+import math
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import Engine
+
+from profilers.backends.exact import ExactBackend, exact_latency_ms
+from profilers.campaign import Protocol, run_campaign
+from profilers.estimate import MissingLatencyError, estimate
+from profilers.latency_table import LatencyTable, ScaleCard
+from profilers.subject import Subject
+from search_space.space import random_arch
+from search_space.spaces import search_space
+from search_space.walk import block_specs, walk
+
+ARCH = random_arch(search_space("tiny"), 1)
+DEVICE = ExactBackend().device
+
+
+@pytest.fixture
+def table(sqlite_engine: Engine, quick_protocol: Protocol) -> LatencyTable:
+    """All blocks of one architecture on the exact device."""
+    table = LatencyTable(sqlite_engine)
+    run_campaign([Subject.of_block(spec) for spec in block_specs(ARCH)], ExactBackend(), table, protocol=quick_protocol)
+    return table
+
+
+def test_estimate_is_the_exact_sum(table: LatencyTable) -> None:
+    found = estimate(ARCH, table, DEVICE)
+    expected_ms = math.fsum(map(exact_latency_ms, block_specs(ARCH)))
+    assert found.latency_ms == pytest.approx(expected_ms, rel=1e-9)
+    assert found.low_ms == pytest.approx(expected_ms, rel=1e-9)
+    assert found.high_ms == pytest.approx(expected_ms, rel=1e-9)
+    assert found.is_estimate
+    assert found.scale is None
+
+
+def test_breakdown_names_every_block_and_sums_to_the_whole(table: LatencyTable) -> None:
+    found = estimate(ARCH, table, DEVICE)
+    assert [block.name for block in found.blocks] == [block.name for block in walk(ARCH)]
+    assert math.fsum(block.latency_ms for block in found.blocks) == found.latency_ms
+
+
+def test_a_missing_block_is_an_error_that_names_it(table: LatencyTable) -> None:
+    last = walk(ARCH)[-1]
+    table.forget(DEVICE, [Subject.of_block(last.spec)])
+    with pytest.raises(MissingLatencyError) as caught:
+        estimate(ARCH, table, DEVICE)
+    assert last.name in str(caught.value)
+    assert last.spec.kind in str(caught.value)
+    assert "python -m profilers.measure --device exact" in str(caught.value)
+
+
+def test_a_block_the_device_cannot_run_is_an_error_with_the_reason(table: LatencyTable) -> None:
+    table.fail(DEVICE, Subject.of_block(block_specs(ARCH)[0]), reason="no such operator")
+    with pytest.raises(MissingLatencyError, match="no such operator"):
+        estimate(ARCH, table, DEVICE)
+
+
+def test_another_device_has_no_latencies(table: LatencyTable) -> None:
+    with pytest.raises(MissingLatencyError):
+        estimate(ARCH, table, dataclasses.replace(DEVICE, threads=2))
+
+
+def test_a_fitted_scale_is_used_stated_and_widens_the_interval(table: LatencyTable) -> None:
+    plain = estimate(ARCH, table, DEVICE)
+    card = ScaleCard(
+        scale=1.1,
+        residual=0.02,
+        num_networks=30,
+        space="tiny",
+        mape_raw_percent=9.0,
+        mape_scaled_percent=1.5,
+        fitted_at="2026-01-01T00:00:00+00:00",
+    )
+    table.set_scale_card(DEVICE, card)
+    scaled = estimate(ARCH, table, DEVICE)
+    assert scaled.scale == 1.1
+    assert scaled.latency_ms == pytest.approx(1.1 * plain.latency_ms)
+    assert scaled.high_ms == pytest.approx(scaled.latency_ms * (1 + 1.96 * 0.02))
+
+
+def test_interval_adds_up_the_blocks_variances(table: LatencyTable, sqlite_engine: Engine) -> None:
+    subject = Subject.of_block(block_specs(ARCH)[0])
+    num_uses = block_specs(ARCH).count(block_specs(ARCH)[0])
+    with sqlite_engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE latency_rows SET low_ms = median_ms - 0.3, high_ms = median_ms + 0.4 WHERE subject_id = ?",
+            (subject.subject_id,),
+        )
+    found = estimate(ARCH, table, DEVICE)
+    assert found.latency_ms - found.low_ms == pytest.approx(0.3 * num_uses)
+    assert found.high_ms - found.latency_ms == pytest.approx(0.4 * num_uses)
+
+
+def test_estimate_needs_no_torch() -> None:
+    program = "import sys, profilers.estimate, profilers.measure, profilers.check; print('torch' in sys.modules)"
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "False"

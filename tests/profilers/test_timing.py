@@ -1,0 +1,45 @@
+import pytest
+
+from profilers.backends.abstract import AbstractRunner
+from profilers.timing import MIN_WARM_UP_S, runs_per_sample, take_sample_ms, warm_up
+
+
+class ColdRunner(AbstractRunner):
+    """A block that is 39 times slower until it has run twice, and after every rest."""
+
+    def __init__(self, run_s: float) -> None:
+        self.run_s = run_s
+        self.num_runs = 0
+        self.total_s = 0.0
+        self.is_rested = False
+
+    def run(self, num_runs: int) -> float:
+        duration_s = sum(
+            self.run_s * (39 if self.num_runs + index < 2 or (self.is_rested and index == 0) else 1)
+            for index in range(num_runs)
+        )
+        self.is_rested = False
+        self.num_runs += num_runs
+        self.total_s += duration_s
+        return duration_s
+
+
+@pytest.mark.parametrize("run_s", [1e-6, 1e-4, 0.0004, 0.2])
+def test_warm_up_lasts_long_enough_and_sees_the_warm_speed(run_s: float) -> None:
+    runner = ColdRunner(run_s)
+    num_runs = warm_up(runner)
+    assert runner.num_runs >= 2
+    assert runner.total_s >= MIN_WARM_UP_S
+    assert num_runs * run_s >= 0.0009
+
+
+def test_a_rested_block_is_timed_warm() -> None:
+    runner = ColdRunner(0.0004)
+    num_runs = warm_up(runner)
+    runner.is_rested = True
+    assert take_sample_ms(runner, num_runs=num_runs) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(("run_s", "num_runs"), [(1e-5, 100), (0.0009, 2), (0.001, 1), (5.0, 1)])
+def test_a_sample_lasts_a_millisecond(run_s: float, num_runs: int) -> None:
+    assert runs_per_sample(run_s) == num_runs

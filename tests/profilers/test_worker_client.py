@@ -1,0 +1,67 @@
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from profilers.backends.exact import exact_latency_ms
+from profilers.subject import Subject
+from profilers.worker_client import SubjectError, Worker, WorkerDiedError
+from search_space.specs import ConvSpec
+
+SPEC = ConvSpec(in_channels=4, out_channels=8, size=8)
+NOWHERE = Path("nothing")
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    with Worker("exact", time_limit_s=20) as worker:
+        yield worker
+
+
+def test_a_sample_is_what_the_device_says(worker: Worker) -> None:
+    num_runs = worker.load(Subject.of_block(SPEC), slot=0, path=NOWHERE)
+    raw_ms, taken_at = worker.sample(0, num_runs=num_runs)
+    assert raw_ms == pytest.approx(exact_latency_ms(SPEC))
+    assert taken_at > 1.7e9
+
+
+def test_what_a_device_refuses_is_an_error_and_the_worker_lives_on(worker: Worker) -> None:
+    with pytest.raises(SubjectError, match="not the key of a block"):
+        worker.load(Subject(kind="block", text="nonsense"), slot=0, path=NOWHERE)
+    assert worker.load(Subject.of_block(SPEC), slot=1, path=NOWHERE) >= 1
+
+
+def test_a_dropped_subject_is_gone(worker: Worker) -> None:
+    worker.load(Subject.of_block(SPEC), slot=0, path=NOWHERE)
+    worker.drop(0)
+    with pytest.raises(SubjectError):
+        worker.sample(0, num_runs=1)
+
+
+def test_a_killed_worker_is_noticed(worker: Worker) -> None:
+    worker.load(Subject.of_block(SPEC), slot=0, path=NOWHERE)
+    os.kill(worker.process_id, signal.SIGKILL)
+    with pytest.raises(WorkerDiedError, match="SIGKILL"):
+        worker.sample(0, num_runs=1)
+
+
+def test_a_hanging_worker_is_ended_at_the_time_limit() -> None:
+    with Worker("exact", time_limit_s=20) as worker:
+        worker.load(Subject.of_block(SPEC), slot=0, path=NOWHERE)
+        worker._time_limit_s = 0.2
+        os.kill(worker.process_id, signal.SIGSTOP)
+        with pytest.raises(WorkerDiedError, match="did not answer within 0.2 s"):
+            worker.sample(0, num_runs=1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_onnx_runtime_process_holds_no_torch() -> None:
+    with Worker("host-onnxruntime", time_limit_s=20) as worker:
+        with pytest.raises(SubjectError, match=r"(?i)nothing"):
+            worker.load(Subject.of_block(SPEC), slot=0, path=NOWHERE)  # it has imported onnxruntime by now
+        libraries = Path(f"/proc/{worker.process_id}/maps").read_text()
+    assert "onnxruntime" in libraries
+    assert "libtorch" not in libraries
