@@ -117,7 +117,9 @@ class UNet(nn.Module):
         arch = from_diffusers_config(json.loads((folder / "config.json").read_bytes()))
         with torch.device("meta"):
             unet = UNet(arch)
-        unet.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=True, assign=True)
+        # Copies, because a file's tensors are not aligned in memory, and on some CPUs that changes the last bit.
+        weights = {name: tensor.clone() for name, tensor in load_file(folder / WEIGHTS_FILE).items()}
+        unet.load_state_dict(weights, strict=True, assign=True)
         return unet
 
 
