@@ -180,9 +180,10 @@ class _Group:
         with tempfile.TemporaryDirectory(prefix="snapnas-measuring-") as folder:
             self._folder = Path(folder)
             self._prepare()
-            num_done = sum(len(self._samples.get(subject, ())) for subject in self._active)
-            total = len(self._active) * self._protocol.max_rounds
-            with progress(description, total=total, unit="sample", completed=min(num_done, total)) as bar:
+            max_rounds = self._protocol.max_rounds
+            num_done = sum(min(len(self._samples.get(subject, ())), max_rounds) for subject in self._active)
+            total = len(self._active) * max_rounds
+            with progress(description, total=total, unit="sample", completed=num_done) as bar:
                 while self._active:
                     self._measure_until_death(bar)
 
@@ -284,8 +285,10 @@ class _Group:
         self._table.finish(self._device, finished)
         for subject in finished:
             worker.drop(self._slots[subject])
-        num_saved = sum(max(self._protocol.max_rounds - len(self._samples[subject]), 0) for subject in finished)
-        bar.advance(len(self._active) + num_saved, note=f"round {self._round_index}")
+        max_rounds = self._protocol.max_rounds  # rounds that were flagged and are taken again do not move the bar
+        num_new = sum(len(self._samples[subject]) <= max_rounds for subject in self._active)
+        num_saved = sum(max(max_rounds - len(self._samples[subject]), 0) for subject in finished)
+        bar.advance(num_new + num_saved, note=f"round {self._round_index}")
         self._active = [subject for subject in self._active if subject not in set(finished)]
 
     def _fail(self, subject: Subject, reason: str) -> None:

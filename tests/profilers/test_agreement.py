@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 
 from profilers.agreement import agreement, kendall, leave_one_out_line, leave_one_out_scale, spearman
 

@@ -1,7 +1,12 @@
 import itertools
+import os
 import random
+import signal
 import statistics
+import threading
+import time
 from pathlib import Path
+from typing import Self
 
 import pytest
 import sqlalchemy
@@ -22,6 +27,7 @@ from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample, measurement_of
 from profilers.storage import open_engine
 from profilers.subject import Subject
+from profilers.worker_client import Worker
 from search_space.specs import BlockSpec, ConvSpec, NormOutSpec
 
 BROKEN = NormOutSpec(channels=8, size=8, norm_groups=3)  # three groups do not divide eight channels
@@ -91,6 +97,39 @@ def test_a_block_that_cannot_run_is_a_row_with_a_reason_and_the_campaign_goes_on
     reason = table.records(backend.device, [Subject.of_block(BROKEN)])[Subject.of_block(BROKEN)].reason
     assert reason is not None
     assert "divisible" in reason
+
+
+def test_a_worker_that_is_killed_costs_at_most_the_block_it_worked_on(
+    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process_ids: list[int] = []
+
+    class RememberedWorker(Worker):
+        def __enter__(self) -> Self:
+            process_ids.append(self.process_id)
+            return super().__enter__()
+
+    monkeypatch.setattr("profilers.campaign.Worker", RememberedWorker)
+    specs = [ConvSpec(in_channels=4, out_channels=4, size=size) for size in range(4, 14)]
+    table, protocol = LatencyTable(sqlite_engine), Protocol(min_rounds=30, max_rounds=30, num_calibration_probes=3)
+
+    def kill_the_first_worker() -> None:
+        while not table.samples(DEVICE, [Subject.of_block(specs[0])]):
+            time.sleep(0.01)
+        os.kill(process_ids[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_the_first_worker)
+    killer.start()
+    run_campaign([Subject.of_block(spec) for spec in specs], ExactBackend(), table, protocol=protocol)
+    killer.join()
+    coverage = table.coverage(specs, DEVICE)
+    assert len(process_ids) == 2
+    assert len(coverage.failed) <= 1
+    assert len(coverage.present) + len(coverage.failed) == len(specs)
+    for spec in coverage.failed:
+        reason = table.records(DEVICE, [Subject.of_block(spec)])[Subject.of_block(spec)].reason
+        assert reason is not None
+        assert "SIGKILL" in reason
 
 
 def test_samples_of_a_killed_campaign_count(
