@@ -55,8 +55,6 @@ class TrialResult:
     """The machine it ran on."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """JSON: the proxy's interim reports and whatever else is worth keeping."""
-    artifact_paths: Mapping[str, str] = field(default_factory=dict)
-    """Kind -> path relative to the workspace, for each file it left."""
 
 
 @dataclass(frozen=True, kw_only=True)

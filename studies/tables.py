@@ -5,8 +5,8 @@
            +---- snapnas_artifacts
 
 Optuna keeps what its samplers need (parameters, values, constraints); these keep what people ask for: which
-architecture a trial was, why it failed, what it left on disk. Columns hold text, integers and floats only, so that SQLite and
-PostgreSQL give back exactly what went in; times are UTC in ISO 8601, documents are strict JSON.
+architecture a trial was, why it failed, what it left on disk. Columns hold text, integers and floats only, so that
+SQLite and PostgreSQL give back exactly what went in; times are UTC in ISO 8601, documents are strict JSON.
 """
 
 from sqlalchemy import ForeignKey, String, Text

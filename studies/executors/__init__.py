@@ -1,0 +1,1 @@
+"""Where architectures are evaluated: in this process, in processes beside it, or by Ray Tune."""

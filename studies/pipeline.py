@@ -1,0 +1,274 @@
+"""The whole path of one study: measure, teach, search, choose, train, export.
+
+Every step first looks for what an earlier run left: the latency table, the teacher, the trials, the trained winner and
+its export are each found again by what made them. So the same command resumes, and redoes nothing that is finished.
+"""
+
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sqlalchemy import Engine
+
+from profilers.backends.registry import open_backend
+from profilers.device import Device, num_usable_cores
+from profilers.estimate import MissingLatencyError, estimate
+from profilers.latency_table import LatencyTable
+from profilers.measure import measure_network, measure_space
+from profilers.storage import display_url, open_engine
+from search_space.errors import NoFeasibleTrialError, UsageError
+from search_space.progress import progress
+from search_space.space import random_arch, reachable_specs
+from studies.config import LatencyBudget, LatencyLimit, LatencyQuantile, StudyConfig
+from studies.evaluate import Evaluator
+from studies.executors.base import AbstractExecutor
+from studies.fingerprint import check_fingerprint, study_fingerprint
+from studies.lease import study_lease
+from studies.results import StudyReader, StudySummary, TrialRecord, pareto_front
+from studies.winner import choose_winner
+from studies.writer import StudyWriter
+
+if TYPE_CHECKING:  # imports torch, which a wrong argument does not need
+    from training.data.base import CaptionedImages
+    from training.model import TextToImage
+
+logger = logging.getLogger(__name__)
+
+Until = Literal["search", "train", "export"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRun:
+    """What to run, and where."""
+
+    config: StudyConfig
+    """The study."""
+    study_name: str
+    """Its name in the database."""
+    workspace: Path
+    """Folder of everything that is not in the database."""
+    storage_url: str
+    """The database."""
+    num_workers: int
+    """Processes that evaluate; 1 is this one."""
+    ray_address: str | None
+    """Where Ray Tune evaluates, "local" for this machine; None without Ray."""
+    until: Until
+    """The last step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOutcome:
+    """What a run ends with."""
+
+    summary: StudySummary
+    """The study."""
+    front: tuple[TrialRecord, ...]
+    """The best trade-offs, fastest first."""
+    winner: TrialRecord
+    """What was chosen."""
+    measured_latency_ms: float
+    """Of the whole winner, really run on the device."""
+    scores: Mapping[str, float]
+    """Of the trained winner on held-out data; empty before the training."""
+    exported: Mapping[str, Path]
+    """Kind -> path; empty before the export."""
+
+
+def run_study(run: StudyRun) -> StudyOutcome:
+    """Runs a study to the step that was asked for, or takes it up where it stands.
+
+    Raises:
+        UsageError: The data, the machine or the stored study does not fit.
+        NoFeasibleTrialError: No architecture keeps the budget.
+        StorageError: The database cannot be reached.
+    """
+    _require_machine(run.config)
+    backend = open_backend(run.config.device)
+    engine = open_engine(run.storage_url)
+    data, config = _open_data(run.config)
+    run = dataclasses.replace(run, config=config)
+    with study_lease(engine, run.study_name):
+        logger.info("study %s in %s", run.study_name, display_url(engine.url))
+        measure_space(config.search_space, config.device, engine)
+        summary = _open_study(run, engine, backend.device, data)
+        teacher = _teacher(run, data)
+        _search(run, engine, backend.device, latency_budget_ms=summary.latency_budget_ms)
+        return _finish(run, engine, backend.device, data=data, teacher=teacher)
+
+
+def resolve_budget(
+    budget: LatencyBudget | None, config: StudyConfig, table: LatencyTable, device: Device
+) -> float | None:
+    """The latency budget in milliseconds."""
+    match budget:
+        case None:
+            return None
+        case LatencyLimit():
+            return budget.max_latency_ms
+        case LatencyQuantile():
+            return _latency_quantile(budget, config, table, device)
+
+
+def _latency_quantile(budget: LatencyQuantile, config: StudyConfig, table: LatencyTable, device: Device) -> float:
+    """The latency that this share of random architectures keeps; one that cannot run on the device keeps none."""
+    latencies_ms = []
+    with progress("estimating the space", total=budget.num_archs, unit="architecture") as bar:
+        for index in range(budget.num_archs):
+            try:
+                arch = random_arch(config.search_space, budget.seed + index)
+                latencies_ms.append(estimate(arch, table, device).latency_ms)
+            except MissingLatencyError:
+                latencies_ms.append(math.inf)
+            bar.advance(1)
+    budget_ms = sorted(latencies_ms)[math.ceil(budget.quantile * budget.num_archs) - 1]
+    if not math.isfinite(budget_ms):
+        raise NoFeasibleTrialError(
+            f"{device.name} cannot run enough of the space for a latency budget of quantile {budget.quantile}",
+            fix=f"python -m profilers.measure --device {device.name} --again says which blocks fail",
+        )
+    return budget_ms
+
+
+def _require_machine(config: StudyConfig) -> None:
+    """Refuses a study that this machine cannot run, naming everything it lacks."""
+    missing = list(config.requirements.missing)
+    if config.requirements.gpu_memory_gib:
+        import torch
+
+        memory_gib = torch.cuda.get_device_properties(0).total_memory / 2**30 if torch.cuda.is_available() else 0.0
+        if memory_gib < config.requirements.gpu_memory_gib:
+            missing.insert(0, f"a CUDA GPU with {config.requirements.gpu_memory_gib} GiB (found {memory_gib:.0f})")
+    if missing:
+        raise UsageError(
+            f"recipe {config.recipe!r} cannot run here; missing: {'; '.join(missing)}",
+            fix="see its requirements in studies/recipes.py; tiny_on_cpu runs on any machine",
+        )
+
+
+def _open_data(config: StudyConfig) -> "tuple[CaptionedImages, StudyConfig]":
+    """The data, and the study with a codec that suits it."""
+    from training.data.open_data import open_data
+    from training.latents import fitted_codec
+
+    data = open_data(config.data, image_size=config.image_size)
+    codec = fitted_codec(data, factor=config.teacher.codec.factor)
+    return data, dataclasses.replace(config, teacher=dataclasses.replace(config.teacher, codec=codec))
+
+
+def _open_study(run: StudyRun, engine: Engine, device: Device, data: "CaptionedImages") -> StudySummary:
+    """The study's row: made now, or found with the same fingerprint."""
+    from training.teacher import teacher_id
+
+    config, table, reader = run.config, LatencyTable(engine), StudyReader(engine)
+    fingerprint = study_fingerprint(
+        config,
+        device=device,
+        latency_table_version=table.version(device, reachable_specs(config.search_space)),
+        data=data.fingerprint,
+        teacher=teacher_id(data, config.teacher) if config.needs_teacher else "none",
+    )
+    stored = {summary.name: summary for summary in reader.studies()}.get(run.study_name)
+    if stored is not None:
+        check_fingerprint(run.study_name, stored.fingerprint, fingerprint)
+        return stored
+    StudyWriter(engine, run.study_name).create_study(
+        fingerprint=fingerprint,
+        config=config.to_json(),
+        objectives=config.objectives,
+        device=device,
+        latency_budget_ms=resolve_budget(config.latency_budget, config, table, device),
+    )
+    return StudyReader(engine).study(run.study_name)
+
+
+def _teacher(run: StudyRun, data: "CaptionedImages") -> "TextToImage | None":
+    """The teacher, trained if there is none yet; None if no step needs it."""
+    if not run.config.needs_teacher and run.until == "search":
+        return None
+    from training.teacher import load_or_train_teacher
+
+    return load_or_train_teacher(data, run.config.teacher, workspace=run.workspace)
+
+
+def _search(run: StudyRun, engine: Engine, device: Device, *, latency_budget_ms: float | None) -> None:
+    from studies.driver import SearchDriver
+    from studies.optuna_study import close_optuna_study, open_optuna_study
+
+    study = open_optuna_study(engine, run.study_name, run.config)
+    executor = _open_executor(run)
+    try:
+        SearchDriver(
+            run.config,
+            study=study,
+            engine=engine,
+            device=device,
+            latency_budget_ms=latency_budget_ms,
+            executor=executor,
+        ).run()
+    finally:
+        executor.close()
+        close_optuna_study(study)
+
+
+def _open_executor(run: StudyRun) -> AbstractExecutor:
+    evaluator = Evaluator(config=run.config, workspace=run.workspace.resolve())
+    shared = dataclasses.replace(evaluator, num_threads=max(1, num_usable_cores() // run.num_workers))
+    if run.ray_address is not None:
+        from studies.executors.ray_tune import RayTuneExecutor
+
+        return RayTuneExecutor(shared, num_workers=run.num_workers, address=run.ray_address)
+    if run.num_workers > 1:
+        from studies.executors.processes import ProcessExecutor
+
+        return ProcessExecutor(shared, num_workers=run.num_workers)
+    from studies.executors.in_process import InProcessExecutor
+
+    return InProcessExecutor(evaluator)
+
+
+def _finish(
+    run: StudyRun, engine: Engine, device: Device, *, data: "CaptionedImages", teacher: "TextToImage | None"
+) -> StudyOutcome:
+    """Chooses the winner, measures it, trains it and exports it."""
+    reader = StudyReader(engine)
+    summary, records = reader.study(run.study_name), reader.trials(run.study_name)
+    winner = choose_winner(records, latency_budget_ms=summary.latency_budget_ms)
+    assert winner.arch_id is not None
+    arch = reader.arch(winner.arch_id)
+    measurement = measure_network(arch, run.config.device, engine)
+    outcome = StudyOutcome(
+        summary=summary,
+        front=tuple(pareto_front(records)),
+        winner=winner,
+        measured_latency_ms=measurement.median_ms,
+        scores={},
+        exported={},
+    )
+    if run.until == "search" or teacher is None:
+        return outcome
+
+    from studies.trained import train_winner
+
+    folder = run.workspace / "studies" / run.study_name / f"trial-{winner.number:04}"
+    writer = StudyWriter(engine, run.study_name)
+    trained = train_winner(
+        arch, config=run.config, teacher=teacher, data=data, folder=folder / "trained", workspace=run.workspace
+    )
+    writer.add_artifact(winner.number, "samples", trained.grid, workspace=run.workspace)
+    outcome = dataclasses.replace(outcome, scores=trained.scores)
+    if run.until == "train":
+        return outcome
+
+    from studies.card import latency_rows
+    from studies.exported import export_trained
+
+    latencies = latency_rows(arch, LatencyTable(engine), device)
+    exported = export_trained(trained, folder=folder / "exported", latencies=latencies)
+    for kind, path in exported.items():
+        writer.add_artifact(winner.number, kind, path, workspace=run.workspace)
+    return dataclasses.replace(outcome, exported=exported)

@@ -1,0 +1,135 @@
+"""Runs a whole study: `python -m studies.run [RECIPE]`.
+
+Finds the architecture for a device, trains it and exports it. To resume, type the same command again.
+"""
+
+import dataclasses
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from profilers.backends.registry import open_backend
+from search_space import command_line
+from search_space.errors import UsageError
+from studies.config import LatencyLimit, StudyConfig
+from studies.pipeline import StudyRun, Until, run_study
+from studies.recipes import DEFAULT_RECIPE, study_config
+from studies.summary import outcome_document, print_outcome
+from training.data.names import DATA_NAMES
+
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Finds the best architecture for a device, trains it and exports it.
+
+    To resume, type the same command again.
+    """
+
+    recipe: Annotated[str, tyro.conf.Positional] = DEFAULT_RECIPE
+    """What to run: tiny_on_cpu, smoke or snapgen_phone."""
+    trials: int | None = None
+    """Architectures to evaluate over the study's life; the recipe's number by default."""
+    storage: str | None = None
+    """Database URL: sqlite:///file.db or postgresql://user:password@host/database; a file in --out by default."""
+    device: str | None = None
+    """Whose latency counts: host-onnxruntime, host-torch or exact."""
+    data: str | None = None
+    """What to learn: scenes, digits, or a folder of captioned images."""
+    max_latency_ms: float | None = None
+    """The latency budget in milliseconds, in place of the recipe's."""
+    out: Path = Path("workspace")
+    """Folder for the database, the teacher, the trained winner and its export."""
+    study: str | None = None
+    """Name of the study; the recipe's name by default."""
+    workers: int = 1
+    """Processes that evaluate architectures at the same time."""
+    ray: str | None = None
+    """Evaluate with Ray Tune: `--ray` on this machine, `--ray ADDRESS` on a cluster."""
+    until: Until = "export"
+    """The last step: search, train or export."""
+    dry_run: bool = False
+    """Say what would be done, and do nothing."""
+    json: bool = False
+    """Print the outcome as one JSON line on stdout."""
+
+
+def resolve(options: RunOptions) -> StudyRun:
+    """What the options ask for, checked as far as that goes without touching anything.
+
+    Raises:
+        UsageError: A name is unknown, or options do not go together.
+    """
+    config = _config(options)
+    name = options.study or config.recipe
+    if not _STUDY_NAME.fullmatch(name):
+        raise UsageError(f"study name {name!r}", allowed="up to 64 letters, digits, dots, dashes and underscores")
+    if options.workers < 1:
+        raise UsageError(f"--workers {options.workers}", allowed="an integer from 1")
+    return StudyRun(
+        config=config,
+        study_name=name,
+        workspace=options.out,
+        storage_url=options.storage or f"sqlite:///{options.out / 'snapnas.db'}",
+        num_workers=options.workers,
+        ray_address=options.ray,
+        until=options.until,
+    )
+
+
+def run(options: RunOptions) -> None:
+    """The command."""
+    resolved = resolve(options)
+    if options.dry_run:
+        from studies.dry_run import plan_document, print_plan
+
+        plan = plan_document(resolved)
+        command_line.print_json(plan) if options.json else print_plan(plan)
+        return
+    outcome = run_study(resolved)
+    print_outcome(outcome)
+    if options.json:
+        command_line.print_json(outcome_document(outcome))
+
+
+def _config(options: RunOptions) -> StudyConfig:
+    config = study_config(options.recipe)
+    if options.trials is not None:
+        if options.trials < 1:
+            raise UsageError(f"--trials {options.trials}", allowed="an integer from 1")
+        config = dataclasses.replace(config, num_trials=options.trials)
+    if options.device is not None:
+        open_backend(options.device)
+        config = dataclasses.replace(config, device=options.device)
+    if options.data is not None:
+        if options.data not in DATA_NAMES and not Path(options.data).expanduser().is_dir():
+            raise UsageError(
+                f"no data set or folder is called {options.data!r}",
+                allowed=f"{', '.join(DATA_NAMES)}, or a folder of images with captions",
+                fix="check the spelling, or the path from the current folder",
+            )
+        config = dataclasses.replace(config, data=options.data)
+    if options.max_latency_ms is not None:
+        config = dataclasses.replace(config, latency_budget=LatencyLimit(max_latency_ms=options.max_latency_ms))
+    return config
+
+
+def _with_ray_address(arguments: list[str]) -> list[str]:
+    """`--ray` alone means this machine; a word after it is an address only if it looks like one."""
+    expanded = []
+    for index, argument in enumerate(arguments):
+        expanded.append(argument)
+        following = arguments[index + 1] if index + 1 < len(arguments) else ""
+        if argument == "--ray" and following not in ("local", "auto") and ":" not in following:
+            expanded.append("local")
+    return expanded
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = _with_ray_address(sys.argv[1:])
+    command_line.run(run, RunOptions, prog="studies.run")
