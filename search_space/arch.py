@@ -174,6 +174,18 @@ class AddedConditioning:
     size_id_width: int
     """Sinusoids for each of them."""
 
+    def __post_init__(self) -> None:
+        _require(
+            self.pooled_text_width >= 0, "added_conditioning.pooled_text_width", self.pooled_text_width, "0 or more"
+        )
+        _require(self.num_size_ids > 0, "added_conditioning.num_size_ids", self.num_size_ids, "a positive number")
+        _require(
+            self.size_id_width > 0 and self.size_id_width % 2 == 0,
+            "added_conditioning.size_id_width",
+            self.size_id_width,
+            "a positive even number, for sines and cosines",
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ContextProjection:
@@ -185,6 +197,9 @@ class ContextProjection:
     """Width of the text encoder's tokens."""
     norm: QKNorm = "none"
     """Whether an RMSNorm follows (DreamLite)."""
+
+    def __post_init__(self) -> None:
+        _require(self.in_width > 0, "context_projection.in_width", self.in_width, "a positive number")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +263,8 @@ class ArchConfig:
                 stage.channels,
                 f"a multiple of norm_groups={self.norm_groups}",
             )
+        channels = self.stages[0].channels
+        _require(channels % 2 == 0, "stages.0.channels", channels, "even, for the sines and cosines of the timestep")
 
     @property
     def mid_stage(self) -> StageConfig:
@@ -292,15 +309,14 @@ def canonical(arch: ArchConfig) -> ArchConfig:
     )
     paths = [mid, *(path for stage in stages for path in (stage.down, stage.up))]
     with_transformer = [path for path in paths if path.has_transformer]
-    has_cross_attention = any(path.cross_attention for path in with_transformer)
+    has_context = arch.context_projection is not None or any(path.cross_attention for path in with_transformer)
     return dataclasses.replace(
         arch,
         stages=stages,
         mid=mid,
         projection=arch.projection if with_transformer else "conv",
-        context_projection=arch.context_projection if has_cross_attention else None,
-        context_width=arch.context_width if has_cross_attention else 1,
-        context_length=arch.context_length if has_cross_attention else 1,
+        context_width=arch.context_width if has_context else 1,
+        context_length=arch.context_length if has_context else 1,
         downsampler=arch.downsampler if last > 0 else "full",
         upsampler=arch.upsampler if last > 0 else "full",
     )
@@ -332,14 +348,18 @@ def _canonical_stage(arch: ArchConfig, index: int, *, mid_path: PathConfig | Non
 
 
 def _canonical_convolution(arch: ArchConfig, index: int) -> ConvolutionConfig:
-    """The convolution with the first hidden width of `out`, `max`, `in` that gives the same channels everywhere."""
+    """The first convolution, by `hidden_width` and `expansion`, that gives the same hidden channels everywhere."""
     from search_space.walk import residual_widths
 
     convolution = arch.stages[index].convolution
     if convolution.kind == "full":
         return convolution
     widths = residual_widths(arch, index)
-    candidates = [dataclasses.replace(convolution, hidden_width=width) for width in ("out", "max", "in")]
+    candidates = [
+        dataclasses.replace(convolution, hidden_width=width, expansion=expansion)
+        for width in ("out", "max", "in")
+        for expansion in (1, 2, 3)
+    ]
     return next(
         candidate
         for candidate in candidates
