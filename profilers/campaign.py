@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profilers.backends.abstract import AbstractBackend
+from profilers.device import num_usable_cores
 from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample, measurement_of
@@ -89,8 +90,15 @@ def run_campaign(
     random.Random(protocol.seed).shuffle(shuffled)  # equal blocks of one kind do not share one group
     device = backend.device
     table.add_device(device)
+    environment = record_environment()
+    if (environment.load_average or 0) > num_usable_cores() and not device.is_estimate:
+        logger.warning(
+            "the machine is busy (load %.1f on %d cores): long blocks will look slower than they are",
+            environment.load_average,
+            num_usable_cores(),
+        )
     campaign_id = table.start_campaign(
-        device, protocol=json.dumps(dataclasses.asdict(protocol)), environment=record_environment()
+        device, protocol=json.dumps(dataclasses.asdict(protocol)), environment=environment
     )
     for group in _groups(shuffled, protocol.max_group_bytes):
         _Group(group, backend, table, campaign_id=campaign_id, protocol=protocol).measure(description)

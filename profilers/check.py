@@ -3,7 +3,8 @@
 Random architectures of a space are measured whole, by the same process and the same protocol as the blocks, interleaved
 at random. Beside the sum stand the noise floor (the networks' own samples, one half against the other), the sum with
 one fitted scale, and what counting multiply-accumulates or parameters would have said; everything that is fitted is
-fitted on the other networks, leave-one-out. The scale is stored with these numbers, and estimates use it from then on.
+fitted on the other networks, leave-one-out. The scale is stored with these numbers, and estimates use it from then on;
+unless the machine was so busy that the networks do not even agree with themselves.
 """
 
 import datetime
@@ -78,7 +79,8 @@ def check_space(
     run_campaign(subjects, backend, table, description=f"measuring {len(archs)} networks", protocol=protocol)
     measurements = [_measured(table, backend.device, subject) for subject in subjects]
     report = _compare(archs, measurements, table, backend.device, space_name=space.name)
-    table.set_scale_card(backend.device, report.card)
+    if report.is_quiet:
+        table.set_scale_card(backend.device, report.card)
     return report
 
 

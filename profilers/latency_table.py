@@ -103,16 +103,23 @@ class LatencyTable:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        if not sqlalchemy.inspect(engine).has_table(SchemaVersion.__tablename__):
+        version = self._schema_version()
+        if version is None:
             self._create()
-        with Session(engine) as session:
-            version = session.scalars(select(SchemaVersion.version)).one()
+            version = self._schema_version()
         if version != SCHEMA_VERSION:
             raise StorageError(
                 f"the latency table in {display_url(engine.url)} has schema version {version}",
                 allowed=f"version {SCHEMA_VERSION}",
                 fix="give another --storage URL, or use the version of SnapNAS that wrote it",
             )
+
+    def _schema_version(self) -> int | None:
+        """None before the tables are complete: their version is written last."""
+        if not sqlalchemy.inspect(self._engine).has_table(SchemaVersion.__tablename__):
+            return None
+        with Session(self._engine) as session:
+            return session.scalar(select(SchemaVersion.version))
 
     def _create(self) -> None:
         if self._engine.get_execution_options().get("read_only"):

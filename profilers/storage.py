@@ -63,8 +63,9 @@ def normalised_url(url: str) -> URL:
 
 
 def display_url(url: str | URL) -> str:
-    """The URL with stars for its password, the only form that may be printed or stored."""
-    return (normalised_url(url) if isinstance(url, str) else url).render_as_string(hide_password=True)
+    """The URL with stars for its password and without its query, the only form that may be printed or stored."""
+    parsed_url = normalised_url(url) if isinstance(url, str) else url
+    return parsed_url.set(query={}).render_as_string(hide_password=True)  # a query may hold a password as well
 
 
 def create_tables(engine: Engine, metadata: MetaData) -> None:

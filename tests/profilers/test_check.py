@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from sqlalchemy import Engine
 from profilers.backends.exact import ExactBackend
 from profilers.campaign import Protocol
 from profilers.check import CheckOptions, check_space
-from profilers.check_report import CheckReport, json_document, markdown, noise_floor_percent
+from profilers.check_report import CheckReport, json_document, markdown, noise_floor_percent, text
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
 from profilers.storage import open_engine
@@ -71,6 +72,13 @@ def test_the_document_is_strict_json(report: CheckReport) -> None:
 
 def test_noise_floor_is_the_difference_of_two_halves() -> None:
     assert noise_floor_percent([Measurement(samples_ms=(1.1, 1.0, 1.1, 1.0))]) == pytest.approx(10)
+
+
+def test_a_scale_from_a_busy_machine_is_not_believed(report: CheckReport) -> None:
+    assert report.is_quiet
+    busy = dataclasses.replace(report, noise_floor_percent=14.0)
+    assert not busy.is_quiet
+    assert "not stored" in text(busy)
 
 
 def test_too_few_networks_are_refused(tmp_path: Path) -> None:

@@ -79,8 +79,9 @@ def test_postgresql_urls_mean_psycopg(scheme: str) -> None:
     assert normalised_url(f"{scheme}://user:secret@host/db").drivername == "postgresql+psycopg"
 
 
-def test_display_never_shows_the_password() -> None:
-    shown = display_url("postgres://user:s3cret@host/db")
+@pytest.mark.parametrize("url", ["postgres://user:s3cret@host/db", "postgresql://user@host/db?password=s3cret"])
+def test_display_never_shows_the_password(url: str) -> None:
+    shown = display_url(url)
     assert "s3cret" not in shown
     assert "user" in shown
 
