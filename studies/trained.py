@@ -36,7 +36,7 @@ from training.grid import save_grid
 from training.loop import train
 from training.metrics.samples import score_samples
 from training.metrics.velocity_error import velocity_error
-from training.model import TextToImage, build_text_to_image, load_text_to_image, save_text_to_image
+from training.model import WEIGHTS_FILE, TextToImage, build_text_to_image, load_text_to_image, save_text_to_image
 from training.teacher import teacher_id
 
 SCORES_FILE = "scores.json"
@@ -56,6 +56,11 @@ class TrainedWinner:
     """A PNG of sampled pictures with their prompts."""
     training: dict[str, Any]
     """The document of everything that decided the weights."""
+
+    @property
+    def weights(self) -> Path:
+        """The safetensors file."""
+        return self.folder / WEIGHTS_FILE
 
     def load(self) -> TextToImage:
         """The averaged model, in evaluation mode."""
@@ -142,7 +147,7 @@ def _of_the_same_training(trained: TrainedWinner, decisions: dict[str, Any]) -> 
         raise UsageError(
             f"{trained.folder} holds a training with another {', '.join(differing)}",
             allowed="the settings it was trained with",
-            fix="give another --out, or remove that folder",
+            fix="remove that folder to train again",
         )
     return trained
 
