@@ -14,6 +14,7 @@ from search_space.arch import ArchConfig
 from search_space.errors import UsageError
 
 Precision = Literal["fp32", "bf16", "auto"]
+OptimizerName = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +85,12 @@ class TrainingConfig:
     """Wall-clock budget; the schedule hurries so that it ends in time. Such a run is not repeatable bit for bit."""
     batch_size: int = 48
     """Images a step."""
+    optimizer: OptimizerName = "adamw"
+    """Who updates matrices and kernels; biases, norms, embeddings and the outermost convolutions stay with AdamW."""
     learning_rate: float = 2e-3
-    """AdamW's peak learning rate."""
+    """Peak learning rate; Muon's updates are as large as AdamW's, so one value serves both."""
     weight_decay: float = 0.01
-    """AdamW's decay of matrices and kernels; biases, norms and embeddings are not decayed."""
+    """Decay of matrices and kernels; biases, norms and embeddings are not decayed."""
     adam_betas: tuple[float, float] = (0.9, 0.99)
     """AdamW's two averaging rates."""
     warm_up_steps: int = 50
@@ -123,6 +126,7 @@ class TrainingConfig:
             _check(0 <= value < 1, f"training {name} {value}", "from 0 to below 1")
         _check(self.warm_up_steps >= 0, f"training warm_up_steps {self.warm_up_steps}", "an integer from 0")
         _check(self.precision in ("fp32", "bf16", "auto"), f"training precision {self.precision!r}", "fp32, bf16, auto")
+        _check(self.optimizer in ("adamw", "muon"), f"training optimizer {self.optimizer!r}", "adamw, muon")
         if self.max_duration_s is not None:
             _check(self.max_duration_s > 0, f"training max_duration_s {self.max_duration_s}", "seconds above 0")
 

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from training.config import TrainingConfig
 from training.distillation import Distiller
 from training.model import TextToImage
+from training.muon import Muon
 
 _UNDECAYED = ("embeddings", "positions")
+_OUTERMOST = ("conv_in", "conv_out")
 
 
 class TrainingState:
@@ -31,19 +33,15 @@ class TrainingState:
         modules: list[nn.Module] = [model] if distiller is None else [model, distiller]
         named = [pair for module in modules for pair in module.named_parameters()]
         self.parameters = [parameter for _, parameter in named]
-        self.optimizer = torch.optim.AdamW(
-            _parameter_groups(named, config.weight_decay),
-            lr=config.learning_rate,
-            betas=config.adam_betas,
-            fused=True,
-        )
+        self.optimizers = _optimizers(named, config)
 
     def update(self, *, learning_rate: float) -> None:
         """One optimiser step with the gradients that stand, then one step of the average."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.step += 1
         decay = min(self.ema_decay, (1 + self.step) / (10 + self.step))  # a short run forgets its beginning faster
         with torch.no_grad():
@@ -55,8 +53,9 @@ class TrainingState:
         tensors |= {f"averaged.{name}": tensor for name, tensor in self.averaged.state_dict().items()}
         if self.distiller is not None:
             tensors |= {f"distiller.{name}": tensor for name, tensor in self.distiller.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+        for number, optimizer in enumerate(self.optimizers):
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer{number}.{index}.{name}": tensor for name, tensor in state.items()}
         return tensors
 
     def load(self, tensors: dict[str, Tensor], *, step: int, elapsed_s: float) -> None:
@@ -65,11 +64,12 @@ class TrainingState:
         self.averaged.load_state_dict(_below("averaged.", tensors))
         if self.distiller is not None:
             self.distiller.load_state_dict(_below("distiller.", tensors))
-        state: dict[int, dict[str, Any]] = {}
-        for name, tensor in _below("optimizer.", tensors).items():
-            index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = tensor
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        for number, optimizer in enumerate(self.optimizers):
+            state: dict[int, dict[str, Any]] = {}
+            for name, tensor in _below(f"optimizer{number}.", tensors).items():
+                index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = tensor
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         self.step, self.elapsed_s = step, elapsed_s
 
 
@@ -77,10 +77,22 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _parameter_groups(named: Iterable[tuple[str, nn.Parameter]], weight_decay: float) -> list[dict[str, Any]]:
+def _optimizers(named: Iterable[tuple[str, nn.Parameter]], config: TrainingConfig) -> list[torch.optim.Optimizer]:
+    orthogonalised: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
     undecayed: list[nn.Parameter] = []
     for name, parameter in named:
-        is_decayed = parameter.ndim >= 2 and not any(part in name for part in _UNDECAYED)
-        (decayed if is_decayed else undecayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
+        if parameter.ndim < 2 or any(part in name for part in _UNDECAYED):
+            undecayed.append(parameter)
+        elif config.optimizer == "adamw" or any(part in name for part in _OUTERMOST):
+            decayed.append(parameter)
+        else:
+            orthogonalised.append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": undecayed, "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.adam_betas, fused=True)
+    if not orthogonalised:
+        return [adamw]
+    return [adamw, Muon(orthogonalised, lr=config.learning_rate, weight_decay=config.weight_decay)]

@@ -9,7 +9,7 @@ import torch
 from search_space.errors import UsageError
 from tests.training.small import PlainColours, make_arch, make_model
 from training.checkpoint import load_newest_checkpoint
-from training.config import DistillationConfig, TrainingConfig
+from training.config import DistillationConfig, OptimizerName, TrainingConfig
 from training.data.base import Batch, CaptionedImages
 from training.loop import StepInputs, TrainingDivergedError, learning_rate_at, noisy_batch, train
 from training.metrics.velocity_error import velocity_error
@@ -48,11 +48,11 @@ def test_another_seed_ends_elsewhere(data: CaptionedImages) -> None:
     assert not _weights_equal(first.model, second.model)
 
 
-@pytest.mark.parametrize("killed_at_step", [4, 7])
+@pytest.mark.parametrize(("killed_at_step", "optimizer"), [(4, "adamw"), (7, "muon")])
 def test_killed_and_resumed_equals_never_interrupted(
-    data: CaptionedImages, tmp_path: Path, killed_at_step: int
+    data: CaptionedImages, tmp_path: Path, killed_at_step: int, optimizer: OptimizerName
 ) -> None:
-    config = dataclasses.replace(SHORT, distillation=DistillationConfig(feature_weight=1.0))
+    config = dataclasses.replace(SHORT, optimizer=optimizer, distillation=DistillationConfig(feature_weight=1.0))
     teacher = make_model(make_arch((16, 24)), seed=9).eval()
 
     def kill(step: int, model: TextToImage) -> None:
