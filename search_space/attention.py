@@ -139,6 +139,6 @@ def rotary_angles(size: int, head_dim: int) -> Tensor:
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Turns every pair `(x[..., i], x[..., i + D / 2])` of `x: [B, N, heads, D]` by its pixel's angle."""
-    cosine, sine = rotation.to(x.dtype)
+    cosine, sine = rotation.to(x.dtype).unbind(0)
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
