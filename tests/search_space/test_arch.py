@@ -153,7 +153,7 @@ def test_choices_that_decide_something_name_another_network(first: ArchConfig, s
     assert first.arch_id != second.arch_id
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(random_archs, random_archs)
 def test_arch_ids_are_equal_exactly_when_the_walks_are(first: ArchConfig, second: ArchConfig) -> None:
     assert (first.arch_id == second.arch_id) == (walk(first) == walk(second))
@@ -176,7 +176,7 @@ def test_canonical_is_idempotent_and_keeps_the_network(arch: ArchConfig) -> None
     assert walk(canonical(arch)) == walk(arch)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(random_archs)
 def test_random_archs_are_canonical(arch: ArchConfig) -> None:
     assert canonical(arch) == arch

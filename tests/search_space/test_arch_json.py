@@ -15,7 +15,7 @@ from search_space.references import REFERENCES, sd15
 from tests.search_space.examples import random_archs
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(random_archs)
 def test_json_is_read_back(arch: ArchConfig) -> None:
     assert ArchConfig.from_json(arch.to_json()) == arch
