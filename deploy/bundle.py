@@ -30,8 +30,7 @@ from deploy.weights import ExportedFile, save_weights, weights_metadata, write_m
 from deploy.whole_folder import whole_folder
 from search_space.errors import SnapNASError
 from search_space.progress import progress
-from search_space.specs import TransformerSpec
-from search_space.unet import UNet
+from search_space.unet import UNet, UNetByPosition, example_network_inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,41 +63,14 @@ class Export:
 
 def unet_module(unet: UNet, *, batch_size: int = 1) -> ExportModule:
     """The UNet with random inputs of the shapes its architecture fixes."""
-    arch = unet.arch
-    generator = torch.Generator().manual_seed(0)
-    text_width = arch.context_projection.in_width if arch.context_projection else arch.context_width
-    inputs = {
-        "sample": torch.randn(batch_size, arch.in_channels, arch.sample_size, arch.sample_size, generator=generator),
-        "timestep": torch.full((batch_size,), 500.0),
-    }
-    if any(isinstance(block.spec, TransformerSpec) and block.spec.cross_attention for block in unet.blocks):
-        inputs["context"] = torch.randn(batch_size, arch.context_length, text_width, generator=generator)
-    if arch.added_conditioning is not None:
-        added = arch.added_conditioning
-        inputs["size_ids"] = torch.full((batch_size, added.num_size_ids), 512.0)
-        if added.pooled_text_width:
-            inputs["pooled_text"] = torch.randn(batch_size, added.pooled_text_width, generator=generator)
-    names = tuple(inputs)
+    inputs = example_network_inputs(unet.arch, batch_size, torch.Generator().manual_seed(0))
     return ExportModule(
         name="unet",
-        module=_UNetByPosition(unet, names),
+        module=UNetByPosition(unet),
         inputs=tuple(inputs.values()),
-        input_names=names,
+        input_names=tuple(inputs),
         output_names=("velocity",),
     )
-
-
-class _UNetByPosition(nn.Module):
-    """A UNet that takes by position exactly the inputs its architecture reads; exporters drop those nobody reads."""
-
-    def __init__(self, unet: UNet, input_names: tuple[str, ...]) -> None:
-        super().__init__()
-        self.unet = unet
-        self.input_names = input_names
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        velocity: Tensor = self.unet(**dict(zip(self.input_names, inputs, strict=True)))
-        return velocity
 
 
 def export_all(

@@ -29,7 +29,7 @@ from search_space.specs import (
     TransformerSpec,
     UpsampleSpec,
 )
-from search_space.walk import PlacedBlock, walk
+from search_space.walk import PlacedBlock, block_specs, walk
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 
@@ -53,9 +53,7 @@ class UNet(nn.Module):
         context: Tensor | None = None,
         size_ids: Tensor | None = None,
         pooled_text: Tensor | None = None,
-        *,
-        return_features: bool = False,
-    ) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:
+    ) -> Tensor:
         """Predicts the velocity (or noise) of a latent.
 
         Args:
@@ -64,11 +62,25 @@ class UNet(nn.Module):
             context: `[B, L, context_width]` (or the width ahead of `context_projection`), the text tokens.
             size_ids: `[B, num_size_ids]`, where the architecture has added conditioning.
             pooled_text: `[B, pooled_text_width]`, where the added conditioning has one.
-            return_features: Whether to return what distillation compares as well.
 
         Returns:
-            `[B, out_channels, S, S]`; with `return_features` also the output of the middle (if there is one) and of
-            every stage on the way up, ahead of its upsampler: `[B, C, S / 2**i, S / 2**i]`, lowest resolution first.
+            `[B, out_channels, S, S]`.
+        """
+        return self.forward_with_features(sample, timestep, context, size_ids, pooled_text)[0]
+
+    def forward_with_features(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        context: Tensor | None = None,
+        size_ids: Tensor | None = None,
+        pooled_text: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """As `forward`, with what distillation compares.
+
+        Returns:
+            `[B, out_channels, S, S]`, and the output of the middle (if there is one) and of every stage on the way up,
+            ahead of its upsampler: `[B, C, S / 2**i, S / 2**i]`, lowest resolution first.
         """
         x = sample
         time = timestep
@@ -95,10 +107,10 @@ class UNet(nn.Module):
                     assert_never(block.spec)
             if block.name in self.skip_sources:
                 outputs[block.name] = x
-            if return_features and block.name in self.feature_blocks:
+            if block.name in self.feature_blocks:
                 features.append(x)
 
-        return (x, tuple(features)) if return_features else x
+        return x, tuple(features)
 
     @staticmethod
     def from_diffusers(folder: Path | str) -> "UNet":
@@ -121,6 +133,38 @@ class UNet(nn.Module):
         weights = {name: tensor.clone() for name, tensor in load_file(folder / WEIGHTS_FILE).items()}
         unet.load_state_dict(weights, strict=True, assign=True)
         return unet
+
+
+class UNetByPosition(nn.Module):
+    """A UNet that takes by position exactly the inputs that its architecture reads, as exporters want it."""
+
+    def __init__(self, unet: UNet) -> None:
+        super().__init__()
+        self.unet = unet
+        self.input_names = tuple(example_network_inputs(unet.arch))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        velocity: Tensor = self.unet(**dict(zip(self.input_names, inputs, strict=True)))
+        return velocity  # [B, out_channels, S, S]
+
+
+def example_network_inputs(
+    arch: ArchConfig, batch_size: int = 1, generator: torch.Generator | None = None
+) -> dict[str, Tensor]:
+    """Random inputs for the UNet of an architecture, by name: those it reads and no others."""
+    size, added = arch.sample_size, arch.added_conditioning
+    text_width = arch.context_projection.in_width if arch.context_projection else arch.context_width
+    inputs = {
+        "sample": torch.randn(batch_size, arch.in_channels, size, size, generator=generator),
+        "timestep": torch.full((batch_size,), 500.0),
+    }
+    if any(isinstance(spec, TransformerSpec) and spec.cross_attention for spec in block_specs(arch)):
+        inputs["context"] = torch.randn(batch_size, arch.context_length, text_width, generator=generator)
+    if added is not None:
+        inputs["size_ids"] = torch.full((batch_size, added.num_size_ids), 512.0)
+        if added.pooled_text_width:
+            inputs["pooled_text"] = torch.randn(batch_size, added.pooled_text_width, generator=generator)
+    return inputs
 
 
 def feature_blocks(blocks: tuple[PlacedBlock, ...]) -> frozenset[str]:

@@ -64,15 +64,12 @@ class TextToImage(nn.Module):
 
     def velocity(self, latent: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The predicted velocity `[B, C, H, W]` at `latent` `[B, C, H, W]` and t `[B]` in [0, 1]."""
-        velocity = self.unet(latent, t * _TIMESTEP_SCALE, context)
-        assert isinstance(velocity, Tensor)
+        velocity: Tensor = self.unet(latent, t * _TIMESTEP_SCALE, context)
         return velocity
 
     def velocity_and_features(self, latent: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The velocity, and the outputs of the middle and of every up stage (lowest resolution first)."""
-        output = self.unet(latent, t * _TIMESTEP_SCALE, context, return_features=True)
-        assert isinstance(output, tuple)
-        return output
+        return self.unet.forward_with_features(latent, t * _TIMESTEP_SCALE, context)
 
 
 def build_text_to_image(

@@ -56,7 +56,7 @@ def test_features_are_the_middle_and_every_stage_on_the_way_up() -> None:
     unet = UNet(arch).eval()
     inputs = (torch.randn(2, 4, 8, 8), torch.tensor([10.0, 20.0]), torch.randn(2, 7, 24))
     with torch.no_grad():
-        out, features = unet(*inputs, return_features=True)
+        out, features = unet.forward_with_features(*inputs)
         assert torch.equal(out, unet(*inputs))
     shapes = [tuple(feature.shape[1:]) for feature in features]
     assert shapes == [(96, 2, 2), (96, 2, 2), (64, 4, 4), (32, 8, 8)]
@@ -64,7 +64,7 @@ def test_features_are_the_middle_and_every_stage_on_the_way_up() -> None:
 
 def test_features_without_a_middle_are_one_for_each_stage() -> None:
     unet = UNet(small_arch(mid=NO_MIDDLE))
-    _, features = unet(torch.randn(1, 4, 8, 8), torch.zeros(1), torch.randn(1, 7, 24), return_features=True)
+    _, features = unet.forward_with_features(torch.randn(1, 4, 8, 8), torch.zeros(1), torch.randn(1, 7, 24))
     assert [tuple(feature.shape[1:]) for feature in features] == [(64, 4, 4), (32, 8, 8)]
 
 
