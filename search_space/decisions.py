@@ -13,6 +13,8 @@ import random
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from search_space.errors import UsageError
+
 Value = str | int | bool
 """What a decision can be: only what Optuna stores as it is."""
 
@@ -54,7 +56,13 @@ NOTHING = All(())
 
 
 def choice(name: str, values: Collection[Value], opens: Callable[[Value], Node] = lambda value: NOTHING) -> Choice:
-    """A decision between `values`; `opens(value)` is what deciding for one of them leads to."""
+    """A decision between `values`; `opens(value)` is what deciding for one of them leads to.
+
+    Raises:
+        UsageError: There is no option, or one of them is offered twice and would be counted twice.
+    """
+    if not values or len(set(values)) < len(values):
+        raise UsageError(f"decision {name} is offered {tuple(values)}", allowed="one option or more, all different")
     return Choice(name, tuple((value, opens(value)) for value in values))
 
 

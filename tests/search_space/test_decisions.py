@@ -20,6 +20,7 @@ from search_space.decisions import (
     single_changes,
     variations,
 )
+from search_space.errors import UsageError
 from search_space.spaces import SPACES
 
 
@@ -112,6 +113,12 @@ def test_variations_vary_the_named_decisions_and_no_others() -> None:
         {"meal": "lunch", "drink": "water", "dessert": "cake", "tip": False},
         {"meal": "dinner", "drink": "water", "dessert": "cake", "tip": False},
     ]
+
+
+@pytest.mark.parametrize("values", [(), (3, 5, 3), (1, True)])
+def test_a_decision_needs_options_that_are_all_different(values: tuple[Value, ...]) -> None:
+    with pytest.raises(UsageError, match="decision kernel is offered"):
+        choice("kernel", values)
 
 
 @pytest.mark.parametrize("name", SPACES)
