@@ -29,7 +29,9 @@ def open_optuna_study(engine: Engine, study_name: str, config: StudyConfig) -> o
             directions=[objective.direction for objective in config.objectives],
             load_if_exists=True,
         )
-    study.set_metric_names([objective.name for objective in config.objectives])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names([objective.name for objective in config.objectives])
     return study
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
@@ -29,6 +29,7 @@ from studies.executors.base import AbstractExecutor
 from studies.fingerprint import check_fingerprint, study_fingerprint
 from studies.lease import study_lease
 from studies.results import StudyReader, StudySummary, TrialRecord, pareto_front
+from studies.run_options import Until
 from studies.winner import choose_winner
 from studies.writer import StudyWriter
 
@@ -37,8 +38,6 @@ if TYPE_CHECKING:  # imports torch, which a wrong argument does not need
     from training.model import TextToImage
 
 logger = logging.getLogger(__name__)
-
-Until = Literal["search", "train", "export"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,8 +24,6 @@ from training.presets import (
     tiny_teacher,
 )
 
-DEFAULT_RECIPE = "tiny_on_cpu"
-
 
 def tiny_on_cpu() -> StudyConfig:
     """A text-to-image model for this very machine, found, trained and exported without a GPU or a download.

@@ -6,65 +6,28 @@ Finds the architecture for a device, trains it and exports it. To resume, type t
 import dataclasses
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import tyro
-
-from profilers.backends.registry import open_backend
 from search_space import command_line
 from search_space.errors import UsageError
-from studies.config import LatencyLimit, StudyConfig
-from studies.pipeline import StudyRun, Until, run_study
-from studies.recipes import DEFAULT_RECIPE, study_config
-from studies.summary import outcome_document, print_outcome
-from training.data.names import DATA_NAMES
+from studies.run_options import RunOptions
+
+if TYPE_CHECKING:  # the database and numpy take a second to import, which --help does without
+    from studies.config import StudyConfig
+    from studies.pipeline import StudyRun
 
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """Finds the best architecture for a device, trains it and exports it.
-
-    To resume, type the same command again.
-    """
-
-    recipe: Annotated[str, tyro.conf.Positional] = DEFAULT_RECIPE
-    """What to run: tiny_on_cpu, smoke or snapgen_phone."""
-    trials: int | None = None
-    """Architectures to evaluate over the study's life; the recipe's number by default."""
-    storage: str | None = None
-    """Database URL: sqlite:///file.db or postgresql://user:password@host/database; a file in --out by default."""
-    device: str | None = None
-    """Whose latency counts: host-onnxruntime, host-torch or exact."""
-    data: str | None = None
-    """What to learn: scenes, digits, or a folder of captioned images."""
-    max_latency_ms: float | None = None
-    """The latency budget in milliseconds, in place of the recipe's."""
-    out: Path = Path("workspace")
-    """Folder for the database, the teacher, the trained winner and its export."""
-    study: str | None = None
-    """Name of the study; the recipe's name by default."""
-    workers: int = 1
-    """Processes that evaluate architectures at the same time."""
-    ray: str | None = None
-    """Evaluate with Ray Tune: `--ray` on this machine, `--ray ADDRESS` on a cluster."""
-    until: Until = "export"
-    """The last step: search, train or export."""
-    dry_run: bool = False
-    """Say what would be done, and do nothing."""
-    json: bool = False
-    """Print the outcome as one JSON line on stdout."""
-
-
-def resolve(options: RunOptions) -> StudyRun:
+def resolve(options: RunOptions) -> "StudyRun":
     """What the options ask for, checked as far as that goes without touching anything.
 
     Raises:
         UsageError: A name is unknown, or options do not go together.
     """
+    from studies.pipeline import StudyRun
+
     config = _config(options)
     name = options.study or config.recipe
     if not _STUDY_NAME.fullmatch(name):
@@ -91,13 +54,21 @@ def run(options: RunOptions) -> None:
         plan = plan_document(resolved)
         command_line.print_json(plan) if options.json else print_plan(plan)
         return
+    from studies.pipeline import run_study
+    from studies.summary import outcome_document, print_outcome
+
     outcome = run_study(resolved)
     print_outcome(outcome)
     if options.json:
         command_line.print_json(outcome_document(outcome))
 
 
-def _config(options: RunOptions) -> StudyConfig:
+def _config(options: RunOptions) -> "StudyConfig":
+    from profilers.backends.registry import open_backend
+    from studies.config import LatencyLimit
+    from studies.recipes import study_config
+    from training.data.names import DATA_NAMES
+
     config = study_config(options.recipe)
     if options.trials is not None:
         if options.trials < 1:

@@ -1,0 +1,109 @@
+"""What a run would do, without doing it: touches no file and no database, and imports no torch."""
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Engine
+
+from profilers.backends.registry import DEVICE_NAMES, open_backend
+from profilers.latency_table import LatencyTable
+from profilers.storage import display_url, normalised_url, open_engine
+from profilers.tables import SchemaVersion
+from proxies.config import DistillationProxyConfig
+from search_space.space import reachable_specs
+from studies.config import StudyConfig
+from studies.pipeline import StudyRun, resolve_budget
+
+
+def plan_document(run: StudyRun) -> dict[str, Any]:
+    """The resolved config, the size of the search, what the latency table holds and what the run will cost."""
+    config = run.config
+    return {
+        "study": run.study_name,
+        "workspace": str(run.workspace),
+        "storage": display_url(run.storage_url),
+        "until": run.until,
+        "num_architectures": config.search_space.size,
+        "latency_table": _latency_plan(run),
+        "budget": _budget(config),
+        "config": json.loads(config.to_json()),
+    }
+
+
+def print_plan(plan: dict[str, Any]) -> None:
+    """Prints the plan for people on stdout."""
+    table, budget = plan["latency_table"], plan["budget"]
+    print(f"study: {plan['study']} in {plan['storage']}, up to the {plan['until']}")
+    print(f"search space: {plan['config']['space']}, {plan['num_architectures']:,} architectures")
+    print(f"latency table: {table['num_present']} of {table['num_blocks']} blocks on {table['device']}")
+    limit = table["latency_budget_ms"]
+    print(f"latency budget: {'known once the table is complete' if limit is None else f'{limit:.3f} ms'}")
+    print("cost: " + ", ".join(f"{name} {value}" for name, value in budget.items() if value is not None))
+    print(json.dumps(plan["config"], indent=2, sort_keys=True))
+
+
+def _latency_plan(run: StudyRun) -> dict[str, Any]:
+    config = run.config
+    specs = reachable_specs(config.search_space)
+    num_present, latency_budget_ms = 0, None
+    if config.device in DEVICE_NAMES:
+        device = open_backend(config.device).device
+        with _table_to_read(run.storage_url) as table:
+            if table is not None:
+                coverage = table.coverage(specs, device)
+                num_present = len(coverage.present) + len(coverage.unstable)
+                if not coverage.missing:
+                    latency_budget_ms = resolve_budget(config.latency_budget, config, table, device)
+    return {
+        "device": config.device,
+        "num_blocks": len(specs),
+        "num_present": num_present,
+        "latency_budget_ms": latency_budget_ms,
+    }
+
+
+def _budget(config: StudyConfig) -> dict[str, Any]:
+    """What the long steps are allowed, as far as the config says."""
+    candidate_steps = None
+    if isinstance(config.proxy, DistillationProxyConfig):
+        candidate_steps = config.proxy.training.num_steps * config.num_trials
+    return {
+        "num_trials": config.num_trials,
+        "candidate_training_steps": candidate_steps,
+        "teacher_training_steps": config.teacher.training.num_steps,
+        "teacher_training_max_s": config.teacher.training.max_duration_s,
+        "winner_training_steps": config.winner_training.num_steps,
+        "winner_training_max_s": config.winner_training.max_duration_s,
+    }
+
+
+@contextlib.contextmanager
+def _table_to_read(storage_url: str) -> Iterator[LatencyTable | None]:
+    """The latency table, or None where there is none yet."""
+    url = normalised_url(storage_url)
+    if url.get_backend_name() != "sqlite":
+        yield _table_of(open_engine(storage_url, read_only=True))
+        return
+    path = Path(url.database or "")
+    if not path.is_file():
+        yield None
+        return
+    # A copy: even a reader of SQLite's write-ahead log leaves files beside the database.
+    with tempfile.TemporaryDirectory(prefix="snapnas-dry-run-") as folder:
+        for file in path.parent.glob(f"{path.name}*"):
+            if file.name in (path.name, f"{path.name}-wal"):
+                shutil.copy(file, folder)
+        engine = open_engine(f"sqlite:///{Path(folder) / path.name}")
+        yield _table_of(engine)
+        engine.dispose()
+
+
+def _table_of(engine: Engine) -> LatencyTable | None:
+    has_table = sqlalchemy.inspect(engine).has_table(SchemaVersion.__tablename__)
+    return LatencyTable(engine) if has_table else None

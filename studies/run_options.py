@@ -1,0 +1,47 @@
+"""The options of `python -m studies.run`, by themselves, so that `--help` opens at once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+Until = Literal["search", "train", "export"]
+"""The last step of a run."""
+
+DEFAULT_RECIPE = "tiny_on_cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Finds the best architecture for a device, trains it and exports it.
+
+    To resume, type the same command again.
+    """
+
+    recipe: Annotated[str, tyro.conf.Positional] = DEFAULT_RECIPE
+    """What to run: tiny_on_cpu, smoke or snapgen_phone."""
+    trials: int | None = None
+    """Architectures to evaluate over the study's life; the recipe's number by default."""
+    storage: str | None = None
+    """Database URL: sqlite:///file.db or postgresql://user:password@host/database; a file in --out by default."""
+    device: str | None = None
+    """Whose latency counts: host-onnxruntime, host-torch or exact."""
+    data: str | None = None
+    """What to learn: scenes, digits, or a folder of captioned images."""
+    max_latency_ms: float | None = None
+    """The latency budget in milliseconds, in place of the recipe's."""
+    out: Path = Path("workspace")
+    """Folder for the database, the teacher, the trained winner and its export."""
+    study: str | None = None
+    """Name of the study; the recipe's name by default."""
+    workers: int = 1
+    """Processes that evaluate architectures at the same time."""
+    ray: str | None = None
+    """Evaluate with Ray Tune: `--ray` on this machine, `--ray ADDRESS` on a cluster."""
+    until: Until = "export"
+    """The last step: search, train or export."""
+    dry_run: bool = False
+    """Say what would be done, and do nothing."""
+    json: bool = False
+    """Print the outcome as one JSON line on stdout."""
