@@ -20,7 +20,7 @@ class DistillationProxyConfig:
     """The candidate's text encoder, trained along."""
     num_held_out_images: int = 128
     """Pictures the error is measured on at the end."""
-    report_every_steps: int = 10
+    report_every_steps: int = 20
     """How often the error so far is measured and reported."""
     num_report_images: int = 32
     """Pictures such a report is measured on."""

@@ -46,7 +46,7 @@ TINY_WINNER_TRAINING = TrainingConfig(
 """At most four minutes; the teacher is followed only at first, since the student soon overtakes it."""
 
 TINY_PROXY_TRAINING = TrainingConfig(
-    num_steps=50,
+    num_steps=40,
     batch_size=16,
     optimizer="muon",
     learning_rate=4e-3,
