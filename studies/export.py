@@ -67,19 +67,23 @@ def export_trial(trial: "SelectedTrial", engine: "Engine", *, workspace: Path) -
         UsageError: The trial was not trained, or a file of its training was changed.
         SnapNASError: An exported file does not agree with torch.
     """
-    folder = trial.folder(workspace)
-    if not (folder / "trained").exists():
-        raise UsageError(
-            f"trial {trial.number} of {trial.study.name!r} has no trained weights in {folder}",
-            fix=f"python -m studies.train {trial.number} --study {trial.study.name} --out {workspace}",
-        )
     from profilers.latency_table import LatencyTable
+    from profilers.storage import display_url
     from studies.card import latency_rows
     from studies.exported import export_trained
     from studies.provenance import study_device
+    from studies.selection import storage_url
     from studies.trained import load_trained
     from studies.writer import StudyWriter
 
+    folder = trial.folder(workspace)
+    if not (folder / "trained").exists():
+        storage = display_url(engine.url)
+        flag = "" if storage == display_url(storage_url(None, workspace)) else f" --storage {storage}"
+        raise UsageError(
+            f"trial {trial.number} of {trial.study.name!r} has no trained weights in {folder}",
+            fix=f"python -m studies.train {trial.number} --study {trial.study.name} --out {workspace}{flag}",
+        )
     trained = load_trained(folder / "trained")
     table = LatencyTable(engine)
     latencies = latency_rows(trial.arch, table, study_device(table, trial.study))

@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from deploy.bundle import ExportModule, export_all
@@ -18,6 +17,7 @@ from deploy.model_card import LatencyRow, render_model_card
 from deploy.weights import MANIFEST_FILE, verify_manifest, write_manifest
 from deploy.whole_folder import whole_folder
 from search_space.errors import UsageError
+from search_space.version import __version__, dependency_versions
 from studies.card import model_card, usage_section
 from studies.trained import GRID_FILE, SCORES_FILE, TRAINING_FILE, TrainedWinner
 from training.config import SamplingConfig
@@ -115,11 +115,9 @@ class _TextEncoderByIds(nn.Module):
 
 
 def _key(trained: TrainedWinner, card: str) -> str:
-    """Changes whenever the export would: the trained files by their manifest, and the card's text."""
-    digest = hashlib.sha256((trained.folder / MANIFEST_FILE).read_bytes())
-    digest.update(card.encode())
-    digest.update(torch.__version__.encode())
-    return digest.hexdigest()
+    """Changes whenever the export would: with the trained files, the card's text, or a version of what writes."""
+    parts = [(trained.folder / MANIFEST_FILE).read_text(), card, __version__, *dependency_versions().values()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _is_export_of(folder: Path, key: str) -> bool:

@@ -33,7 +33,7 @@ from training.config import config_to_json
 from training.data.base import CaptionedImages
 from training.flow_matching import sample
 from training.grid import save_grid
-from training.loop import train
+from training.loop import TrainingResult, train
 from training.metrics.samples import score_samples
 from training.metrics.velocity_error import velocity_error
 from training.model import WEIGHTS_FILE, TextToImage, build_text_to_image, load_text_to_image, save_text_to_image
@@ -83,34 +83,25 @@ def train_winner(
     Raises:
         UsageError: The folder holds another training, or files that are not those that were written.
     """
-    decisions = _decisions(arch, config, data)
-    if folder.exists():
-        return _of_the_same_training(load_trained(folder), decisions)
     checkpoint_folder = folder.with_name(f"{folder.name}.checkpoints")
-    model = build_text_to_image(
-        arch, text_encoder=config.teacher.text_encoder, codec=config.teacher.codec, seed=config.winner_training.seed
-    )
-    result = train(
-        model,
-        data,
-        config.winner_training,
-        teacher=teacher,
-        checkpoint_folder=checkpoint_folder,
-        description=f"training {arch.arch_id}",
-    )
-    with whole_folder(folder) as new:
-        save_text_to_image(result.model, new)
-        scores = _score_and_sample(result.model, data, config, grid=new / GRID_FILE, cache_dir=workspace / "judges")
-        _write_json(new / SCORES_FILE, scores)
-        outcome = {
-            "num_steps": result.num_steps,
-            "duration_s": round(result.duration_s, 1),
-            "example_prompt": _plain_words(data.prompts()[0]),
-        }
-        _write_json(new / TRAINING_FILE, decisions | {"outcome": outcome})
-        write_manifest(new)
+    decisions = _decisions(arch, config, data)
+    if not folder.exists():
+        model = build_text_to_image(
+            arch, text_encoder=config.teacher.text_encoder, codec=config.teacher.codec, seed=config.winner_training.seed
+        )
+        result = train(
+            model,
+            data,
+            config.winner_training,
+            teacher=teacher,
+            checkpoint_folder=checkpoint_folder,
+            description=f"training {arch.arch_id}",
+        )
+        _write(result, data, config, decisions, folder=folder, cache_dir=workspace / "judges")
+    trained = load_trained(folder)
+    _require_same(trained, decisions)
     remove_checkpoints(checkpoint_folder)
-    return load_trained(folder)
+    return trained
 
 
 def load_trained(folder: Path) -> TrainedWinner:
@@ -141,7 +132,7 @@ def _decisions(arch: ArchConfig, config: StudyConfig, data: CaptionedImages) -> 
     }
 
 
-def _of_the_same_training(trained: TrainedWinner, decisions: dict[str, Any]) -> TrainedWinner:
+def _require_same(trained: TrainedWinner, decisions: dict[str, Any]) -> None:
     differing = sorted(key for key in decisions if trained.training.get(key) != decisions[key])
     if differing:
         raise UsageError(
@@ -149,7 +140,29 @@ def _of_the_same_training(trained: TrainedWinner, decisions: dict[str, Any]) -> 
             allowed="the settings it was trained with",
             fix="remove that folder to train again",
         )
-    return trained
+
+
+def _write(
+    result: TrainingResult,
+    data: CaptionedImages,
+    config: StudyConfig,
+    decisions: dict[str, Any],
+    *,
+    folder: Path,
+    cache_dir: Path,
+) -> None:
+    """Scores and samples the averaged model, and writes everything as one whole folder."""
+    outcome = {
+        "num_steps": result.num_steps,
+        "duration_s": round(result.duration_s, 1),
+        "example_prompt": _plain_words(data.prompts()[0]),
+    }
+    with whole_folder(folder) as new:
+        save_text_to_image(result.model, new)
+        scores = _score_and_sample(result.model, data, config, grid=new / GRID_FILE, cache_dir=cache_dir)
+        _write_json(new / SCORES_FILE, scores)
+        _write_json(new / TRAINING_FILE, decisions | {"outcome": outcome})
+        write_manifest(new)
 
 
 def _score_and_sample(

@@ -15,7 +15,8 @@ from search_space.counts import count
 from search_space.errors import UsageError
 from studies.config import StudyConfig
 from studies.lease import study_lease
-from studies.recipes import DEFAULT_RECIPE, study_config
+from studies.recipes import study_config
+from studies.run_options import DEFAULT_RECIPE
 from studies.selection import SelectedTrial, open_existing, select_study, select_trial, storage_url, stored_config
 from studies.writer import StudyWriter
 
