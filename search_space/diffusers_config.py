@@ -8,6 +8,7 @@ torch is imported.
 import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from search_space.arch import (
@@ -151,6 +152,21 @@ def from_diffusers_config(config: Mapping[str, Any]) -> ArchConfig:
     except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise UsageError(f"diffusers config has a field of the wrong type: {error}") from None
     return ArchConfig.from_json(arch.to_json())  # whose strict schema finds the values of a wrong type that remain
+
+
+def read_diffusers_config(path: Path) -> ArchConfig:
+    """The architecture of a `config.json` on disk.
+
+    Raises:
+        UsageError: The file cannot be read, is not JSON, or `from_diffusers_config` refuses it.
+    """
+    try:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"cannot read {path} as JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"{path} holds a {type(config).__name__}", allowed="the JSON object of a diffusers config")
+    return from_diffusers_config(config)
 
 
 def _refuse_unknown(config: Mapping[str, Any], *, is_dreamlite: bool) -> None:

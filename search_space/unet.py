@@ -7,7 +7,6 @@
 Letters: B batch, C channels, S side of the latent, L text tokens, T width of the time embedding.
 """
 
-import json
 from pathlib import Path
 from typing import assert_never
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from search_space.arch import ArchConfig
 from search_space.blocks import build_block
-from search_space.diffusers_config import from_diffusers_config
+from search_space.diffusers_config import read_diffusers_config
 from search_space.errors import UsageError
 from search_space.specs import (
     AddedEmbeddingSpec,
@@ -126,12 +125,16 @@ class UNet(nn.Module):
             raise UsageError(
                 f"{folder} is not a diffusers model folder", allowed=f"a folder with config.json and {WEIGHTS_FILE}"
             )
-        arch = from_diffusers_config(json.loads((folder / "config.json").read_bytes()))
         with torch.device("meta"):
-            unet = UNet(arch)
+            unet = UNet(read_diffusers_config(folder / "config.json"))
         # Copies, because a file's tensors are not aligned in memory, and on some CPUs that changes the last bit.
         weights = {name: tensor.clone() for name, tensor in load_file(folder / WEIGHTS_FILE).items()}
-        unet.load_state_dict(weights, strict=True, assign=True)
+        try:
+            unet.load_state_dict(weights, strict=True, assign=True)
+        except RuntimeError as error:
+            raise UsageError(
+                f"the weights in {folder} do not fit its config: {str(error).splitlines()[1].strip()[:200]}"
+            ) from None
         return unet
 
 

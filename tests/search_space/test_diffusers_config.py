@@ -167,3 +167,20 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UsageError, match="safetensors"):
         UNet.from_diffusers(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", "[" * 100_000])
+def test_a_config_that_is_no_json_object_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "diffusion_pytorch_model.safetensors").touch()
+    with pytest.raises(UsageError, match=r"config\.json") as refusal:
+        UNet.from_diffusers(tmp_path)
+    assert len(str(refusal.value).splitlines()) <= 3
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    build(LIKENESSES["sd15"]).save_pretrained(tmp_path)  # type: ignore[operator]
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"in_channels": 9}))
+    with pytest.raises(UsageError, match="do not fit"):
+        UNet.from_diffusers(tmp_path)

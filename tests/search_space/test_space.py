@@ -163,12 +163,15 @@ def test_tiny_offers_every_kind_of_decision() -> None:
         "up_depth",
         "down_attention",
         "up_attention",
+        "norm_replacement",
+        "head_dim",
         "kv_sharing",
         "qk_norm",
         "rope",
         "feed_forward",
         "feed_forward_expansion",
         "convolution",
+        "full_kernel",
         "separable_kernel",
         "separable_expansion",
         "hidden_width",
@@ -177,14 +180,8 @@ def test_tiny_offers_every_kind_of_decision() -> None:
         "upsampler",
         "projection",
     }
-    # Decisions too, with one option each: what a CPU trains in minutes leaves no room to vary them.
-    assert kinds - offered == {
-        "interface",
-        "time_embedding_width",
-        "head_dim",
-        "full_kernel",
-        "norm_replacement",
-    }
+    # Decided by what surrounds the network, or too costly to vary within minutes on a CPU.
+    assert kinds - offered == {"interface", "time_embedding_width"}
 
 
 @every_space
