@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgresql import postgresql_server, postgresql_url
 from tests.studies.sample_study import SampleStudy, fill_study, measure_exact_device, start_study
+from tests.studies.searching import measured_space_folder, search_engine
+
+__all__ = ["measured_space_folder", "postgresql_server", "postgresql_url", "search_engine"]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,120 @@
+"""Searches without training: a real database, the exact device, and an evaluation that only counts."""
+
+import dataclasses
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from sqlalchemy import Engine
+
+from profilers.backends.exact import ExactBackend
+from profilers.campaign import Protocol
+from profilers.measure import measure_space
+from profilers.storage import open_engine
+from search_space.arch import ArchConfig
+from search_space.counts import count
+from studies.config import LatencyLimit, StudyConfig
+from studies.driver import SearchDriver
+from studies.executors.base import AbstractExecutor, Evaluate
+from studies.executors.in_process import InProcessExecutor
+from studies.optuna_study import open_optuna_study
+from studies.recipes import smoke
+from studies.results import StudyReader, TrialRecord, TrialResult
+from studies.writer import StudyWriter
+
+STUDY = "searching"
+
+
+@pytest.fixture(scope="session")
+def measured_space_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose database holds every block of the tiny space; copy it, do not change it."""
+    folder = tmp_path_factory.mktemp("measured-space")
+    engine = open_engine(f"sqlite:///{folder}/snapnas.db")
+    measure_all(engine)
+    engine.dispose()
+    return folder
+
+
+@pytest.fixture
+def search_engine(measured_space_folder: Path, tmp_path: Path) -> Iterator[Engine]:
+    """A database in which a search can begin at once."""
+    shutil.copytree(measured_space_folder, tmp_path / "workspace")
+    engine = open_engine(f"sqlite:///{tmp_path / 'workspace'}/snapnas.db")
+    yield engine
+    engine.dispose()
+
+
+def measure_all(engine: Engine) -> None:
+    quick = Protocol(min_rounds=2, max_rounds=2, max_total_rounds=3, num_calibration_probes=2)
+    measure_space(smoke().search_space, "exact", engine, protocol=quick)
+
+
+def search_config(**changes: object) -> StudyConfig:
+    return dataclasses.replace(smoke(), **{"latency_budget": None, "num_trials": 4, **changes})
+
+
+@dataclasses.dataclass
+class Counting:
+    """An evaluation that counts parameters and remembers whom it was asked about."""
+
+    special: dict[int, Callable[[], float]] = dataclasses.field(default_factory=dict)
+    """Evaluation by its order, from 0 -> what to do in place of counting."""
+    arch_ids: list[str] = dataclasses.field(default_factory=list)
+
+    def __call__(self, arch: ArchConfig, number: int) -> TrialResult:
+        self.arch_ids.append(arch.arch_id)
+        value = self.special.get(len(self.arch_ids) - 1, lambda: 1e6 / count(arch).num_params)()
+        return TrialResult(proxy_value=value, duration_s=0.1, host="here", details={"not_a_number": math.nan})
+
+
+def search(
+    engine: Engine, evaluate: Evaluate | AbstractExecutor, config: StudyConfig | None = None
+) -> tuple[list[TrialRecord], optuna.Study]:
+    """Searches, or goes on searching; returns everything that is stored then."""
+    config = config or search_config()
+    study = open_search(engine, config)
+    budget = config.latency_budget
+    assert budget is None or isinstance(budget, LatencyLimit)
+    SearchDriver(
+        config,
+        study=study,
+        engine=engine,
+        device=ExactBackend().device,
+        latency_budget_ms=None if budget is None else budget.max_latency_ms,
+        executor=evaluate if isinstance(evaluate, AbstractExecutor) else InProcessExecutor(evaluate),
+    ).run()
+    return StudyReader(engine).trials(STUDY), study
+
+
+def open_search(engine: Engine, config: StudyConfig) -> optuna.Study:
+    """The study, with its row."""
+    writer = StudyWriter(engine, STUDY)
+    if STUDY not in [summary.name for summary in StudyReader(engine).studies()]:
+        writer.create_study(
+            fingerprint={},
+            config=config.to_json(),
+            objectives=config.objectives,
+            device=ExactBackend().device,
+            latency_budget_ms=None,
+        )
+    return open_optuna_study(engine, STUDY, config)
+
+
+def check_invariants(records: list[TrialRecord], study: optuna.Study) -> None:
+    """What holds after every search, however it ended."""
+    states = {"complete": "COMPLETE", "duplicate": "COMPLETE", "infeasible": "PRUNED", "failed": "FAIL"}
+    trials = [trial for trial in study.get_trials() if trial.state.name != "WAITING"]
+    assert [record.number for record in records] == list(range(len(records)))
+    assert [(trial.number, trial.state.name) for trial in trials] == [
+        (record.number, states[record.state]) for record in records
+    ]
+    for record, trial in zip(records, trials, strict=True):
+        assert (record.failure is not None) >= (record.state == "failed")
+        if record.state in ("complete", "duplicate"):
+            assert [record.values[one.name] for one in record.objectives] == trial.values
+            assert all(map(math.isfinite, trial.values))
+    evaluated = [record.arch_id for record in records if record.state == "complete"]
+    assert len(set(evaluated)) == len(evaluated)
