@@ -7,6 +7,7 @@ for ten thousand trials would be twenty megabytes.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy
 import plotly.graph_objects as go
@@ -14,6 +15,15 @@ import plotly.graph_objects as go
 from studies.figure_info import BreakdownInfo, Group, HypervolumeInfo, ParetoInfo, ParetoPoint
 
 MAX_SVG_POINTS = 2000  # below, SVG is sharper and needs no WebGL context, of which a page has few
+
+FIGURE_CONFIG: dict[str, Any] = {
+    "displaylogo": False,
+    "responsive": True,
+    "modeBarButtonsToRemove": ["sendChartToCloud", "select2d", "lasso2d"],  # nothing is ever uploaded
+    "plotlyServerURL": "",
+}
+"""How every figure behaves in a page."""
+HEIGHT_PX = 440
 
 # Colours near those of Okabe and Ito: safe for colour-blind eyes, visible on white and on black.
 _ACCENT = "#1f86c7"
@@ -81,9 +91,10 @@ def pareto_figure(info: ParetoInfo, *, selected: int | None = None) -> go.Figure
         )
     word = "estimate" if info.is_estimate else "sum of measured blocks"
     arrow = "higher is better" if info.is_score_maximized else "lower is better"
-    figure.update_xaxes(title=f"latency on {_plain(info.device_name)}, {word} (ms)", range=_latency_range(info))
+    figure.update_xaxes(title_text=f"latency on {_plain(info.device_name)}, {word} (ms)")
+    figure.update_xaxes(autorangeoptions=_clip(_latency_range(info)))
     figure.update_layout(
-        yaxis={"title": {"text": f"{_axis_word(info)} ({arrow})"}, "range": _score_range(info)},
+        yaxis={"title": {"text": f"{_axis_word(info)} ({arrow})"}, "autorangeoptions": _clip(_score_range(info))},
         yaxis2={"overlaying": "y", "range": (0, 1), "fixedrange": True, "visible": False},  # a rug along the bottom
     )
     return figure
@@ -102,7 +113,7 @@ def _add_markers(
     trace.update(
         mode="markers",
         name=f"{label} ({len(numbers)})",
-        customdata=numpy.array(numbers, dtype=numpy.int32),
+        customdata=tuple(numbers),  # Dash leaves it out of a click if it is an encoded array
         marker=marker,
         hovertemplate=f"trial %{{customdata}}<br>%{{x:.4g}} ms{hover}<extra>{label}</extra>",
     )
@@ -137,7 +148,7 @@ def breakdown_figure(info: BreakdownInfo) -> go.Figure:
         )
     word = ", estimate" if info.is_estimate else ""
     figure.update_layout(barmode="stack", bargap=0.28, height=150 + 30 * len(info.sections), hovermode="closest")
-    figure.update_xaxes(title=f"latency (ms){word}; the bars sum to {info.latency_ms:.4g} ms", rangemode="tozero")
+    figure.update_xaxes(title_text=f"latency (ms){word}; the bars sum to {info.latency_ms:.4g} ms", rangemode="tozero")
     names = [section.name for section in info.sections]
     figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ", categoryarray=names)
     return figure
@@ -157,8 +168,8 @@ def hypervolume_figure(info: HypervolumeInfo) -> go.Figure:
         )
     )
     latency_ms, score = info.reference_point
-    figure.update_xaxes(title="trial")
-    figure.update_yaxes(title=f"hypervolume to ({latency_ms:.4g} ms, {score:.4g})", rangemode="tozero")
+    figure.update_xaxes(title_text="trial")
+    figure.update_yaxes(title_text=f"hypervolume to ({latency_ms:.4g} ms, {score:.4g})", rangemode="tozero")
     return figure
 
 
@@ -170,10 +181,10 @@ def _layout() -> go.Layout:
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": _FONT, "size": 13, "color": _TEXT},
         margin={"l": 64, "r": 24, "t": 36, "b": 56},
-        height=440,
+        height=HEIGHT_PX,
         xaxis={**axis, "title": {"standoff": 12, "font": {"size": 13}}},
         yaxis={**axis, "title": {"standoff": 12, "font": {"size": 13}}},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title": None},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
         hoverlabel={"font": {"family": _FONT, "size": 13}},
         uirevision="constant",  # a refresh leaves zoom, pan and hidden legend entries as they are
     )
@@ -229,6 +240,11 @@ def _robust_range(values: Sequence[float], *, also: float | None) -> tuple[float
         low, high = min(low, also), max(high, also)
     margin = 0.06 * (high - low) or 0.5 * abs(high) or 1.0
     return low - margin, high + margin
+
+
+def _clip(limits: tuple[float, float] | None) -> dict[str, float]:
+    """Limits for a range that Plotly chooses. A range of ours would end a reader's zoom whenever it changes."""
+    return {} if limits is None else {"clipmin": limits[0], "clipmax": limits[1]}
 
 
 def _is_inside(value: float, limits: tuple[float, float] | None) -> bool:

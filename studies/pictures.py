@@ -11,16 +11,15 @@ from pathlib import Path
 
 from studies.results import Artifact
 
-PICTURE_KINDS = ("grid", "samples")  # best first: the fully trained winner's, then the proxy's
-
+_PICTURE_KIND = "samples"
 _MAX_PICTURE_BYTES = 32 * 2**20
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
 def picture_artifacts(artifacts: Iterable[Artifact]) -> list[Artifact]:
-    """The artifacts that should be pictures, best first."""
-    chosen = [artifact for artifact in artifacts if artifact.kind in PICTURE_KINDS]
-    return sorted(chosen, key=lambda artifact: (PICTURE_KINDS.index(artifact.kind), artifact.path))
+    """The artifacts that should be pictures; one that was also copied into an export is listed once."""
+    by_content = {artifact.sha256: artifact for artifact in artifacts if artifact.kind == _PICTURE_KIND}
+    return list(by_content.values())
 
 
 def picture_type(content: bytes) -> str | None:

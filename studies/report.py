@@ -12,7 +12,6 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from profilers.storage import DEFAULT_STORAGE, display_url, open_engine
 from search_space.command_line import run
 from search_space.errors import NoFeasibleTrialError, SnapNASError, UsageError
 
@@ -30,26 +29,23 @@ _MAX_FAILURES_SHOWN = 20
 class Options:
     """Writes one study as one offline HTML file: Pareto front, winner, latency breakdown, samples, device."""
 
-    storage: str = DEFAULT_STORAGE
-    """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
-    study: str = ""
-    """Study; the newest one if none is named."""
+    storage: str | None = None
+    """Database URL: sqlite:///file.db or postgresql://user:password@host/database; a file in --workspace by default."""
+    study: str | None = None
+    """The study; the newest one by default."""
     out: Path = Path("report.html")
     """The file to write."""
     workspace: Path = Path("workspace")
-    """Folder of the trials' pictures: what --out was for studies.run."""
+    """Folder of the study's pictures: what --out was for studies.run."""
 
 
 def write_report(options: Options) -> None:
     """Writes the file and prints its path."""
-    from studies.results import StudyReader
+    from profilers.storage import open_engine
+    from studies.selection import select_study, storage_url
 
-    engine = open_engine(options.storage, read_only=True)
-    reader = StudyReader(engine)
-    studies = reader.studies()
-    if not studies:
-        raise UsageError(f"{display_url(options.storage)} holds no study", fix="python -m studies.run makes one")
-    study = reader.study(options.study) if options.study else studies[0]
+    engine = open_engine(storage_url(options.storage, options.workspace), read_only=True)
+    study = select_study(engine, options.study)
     content = report_html(engine, study, workspace=options.workspace)
     partial = options.out.with_name(f"{options.out.name}.part")
     try:
@@ -217,8 +213,9 @@ def _estimate_badge(study: "StudySummary") -> str:
 
 
 def _figure(figure: "go.Figure") -> str:
-    config = {"displaylogo": False, "responsive": True}
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
+    from studies.figures import FIGURE_CONFIG
+
+    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=FIGURE_CONFIG))
 
 
 def _card(title: str, content: str) -> str:
