@@ -74,7 +74,7 @@ def latency_rows(arch: ArchConfig, table: LatencyTable, device: Device) -> tuple
                 method="measured",
                 latency_ms=measurement.median_ms,
                 interval_ms=measurement.confidence_interval_ms(),
-                provenance=f"{len(samples)} samples, {_PROTOCOL}, {_dates(samples)}",
+                provenance=f"{_formula(device)}{len(samples)} samples, {_PROTOCOL}, {_dates(samples)}",
             )
         )
     return tuple(rows)
@@ -87,17 +87,20 @@ def _estimated(arch: ArchConfig, table: LatencyTable, device: Device) -> Latency
     samples = [sample for subject_samples in by_subject.values() for sample in subject_samples]
     version = table.version(device, specs)
     scale = f", times the fitted scale {estimated.scale:.3f}" if estimated.scale is not None else ""
-    formula = "a formula, not a clock; " if estimated.is_estimate else ""
     return LatencyRow(
         device=_device_text(device),
         method="estimate",
         latency_ms=estimated.latency_ms,
         interval_ms=(estimated.low_ms, estimated.high_ms),
         provenance=(
-            f"{formula}{len(estimated.blocks)} blocks ({len(specs)} distinct){scale}; {len(samples)} samples, "
+            f"{_formula(device)}{len(estimated.blocks)} blocks ({len(specs)} distinct){scale}; {len(samples)} samples, "
             f"{_PROTOCOL}, {_dates(samples)}; latency table version {version}"
         ),
     )
+
+
+def _formula(device: Device) -> str:
+    return "a formula, not a clock; " if device.is_estimate else ""
 
 
 def _device_text(device: Device) -> str:

@@ -54,7 +54,7 @@ def train(options: TrainOptions) -> None:
         command_line.print_json(document) if options.json else print("\n".join(lines))
         return
     trained = carry_out(plan)
-    print("scores: " + ", ".join(f"{name} {value:.3f}" for name, value in trained.scores.items()), file=sys.stderr)
+    print("scores: " + ", ".join(f"{name} {value:.3g}" for name, value in trained.scores.items()), file=sys.stderr)
     print(f"samples: {trained.grid}\ntrained: {trained.folder}", file=sys.stderr)
     if options.json:
         command_line.print_json({**document, "scores": trained.scores, "samples": str(trained.grid)})

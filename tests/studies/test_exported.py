@@ -168,10 +168,12 @@ def test_the_card_says_where_a_latency_comes_from(tmp_path: Path, export: Path) 
     estimated, measured = latency_rows(small_arch(), table, device)
     assert estimated.method == "estimate"
     assert "a formula, not a clock" in estimated.provenance
+    assert "a formula, not a clock" in measured.provenance
     assert "latency table version" in estimated.provenance
     assert estimated.latency_ms == pytest.approx(measured.latency_ms)
 
 
+@pytest.mark.slow
 def test_a_damaged_export_is_written_again(trained: TrainedWinner, export: Path) -> None:
     (export / "onnx" / "unet.onnx").write_bytes(b"not what it was")
     export_trained(trained, folder=export, latencies=[LATENCY])
