@@ -14,7 +14,7 @@ from search_space.walk import walk
 from studies.results import StudyReader
 from tests.studies.sample_study import STUDY, SampleStudy, sample_arch
 
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TIMEOUT_MS = 30_000
 FLAGS = [
     "--no-sandbox",
