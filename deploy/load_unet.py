@@ -5,7 +5,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from deploy.weights import verify_manifest
-from search_space.arch import ArchConfig
+from search_space.arch_json import arch_from_json
 from search_space.errors import UsageError
 from search_space.unet import WEIGHTS_FILE, UNet
 
@@ -23,7 +23,7 @@ def load_unet(folder: Path) -> UNet:
     files = {file.path for file in verify_manifest(folder).files}
     if not {ARCH_FILE, weights} <= files:
         raise UsageError(f"{folder} holds no UNet", allowed=f"a folder with {ARCH_FILE} and {weights}")
-    unet = UNet(ArchConfig.from_json((folder / ARCH_FILE).read_bytes()))
+    unet = UNet(arch_from_json((folder / ARCH_FILE).read_bytes()))
     # Copied, not assigned: a file's own memory is not aligned, which is slower and moves last bits.
     unet.load_state_dict(load_file(folder / weights), strict=True)
     return unet

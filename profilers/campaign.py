@@ -27,7 +27,7 @@ from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample, measurement_of
 from profilers.subject import Subject
 from profilers.worker_client import SubjectError, Worker, WorkerDiedError
-from search_space.arch import ArchConfig
+from search_space.arch_json import arch_from_json
 from search_space.counts import count, weight_bytes
 from search_space.progress import AbstractBar, progress
 from search_space.specs import ResidualSpec, spec_from_key
@@ -155,7 +155,7 @@ def _weight_bytes(subject: Subject) -> int:
         case "block":
             return weight_bytes(spec_from_key(subject.text))
         case "network":
-            return count(ArchConfig.from_json(subject.text)).weight_bytes
+            return count(arch_from_json(subject.text)).weight_bytes
 
 
 class _Group:

@@ -280,17 +280,6 @@ class ArchConfig:
         separators = (",", ":") if indent is None else None
         return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=indent, separators=separators)
 
-    @staticmethod
-    def from_json(text: str | bytes) -> "ArchConfig":
-        """The inverse of `to_json`, for text that nobody vouches for.
-
-        Raises:
-            UsageError: The text is not JSON, a key is missing or unknown, or a value is not allowed.
-        """
-        from search_space.arch_json import parse_arch_json
-
-        return parse_arch_json(text)
-
     @functools.cached_property
     def arch_id(self) -> str:
         """The network's name: 12 hex digits of the sha256 of its canonical JSON."""
@@ -349,8 +338,6 @@ def _canonical_stage(arch: ArchConfig, index: int, *, mid_path: PathConfig | Non
 
 def _canonical_convolution(arch: ArchConfig, index: int) -> ConvolutionConfig:
     """The first convolution, by `hidden_width` and `expansion`, that gives the same hidden channels everywhere."""
-    from search_space.walk import residual_widths
-
     convolution = arch.stages[index].convolution
     if convolution.kind == "full":
         return convolution
@@ -365,6 +352,22 @@ def _canonical_convolution(arch: ArchConfig, index: int) -> ConvolutionConfig:
         for candidate in candidates
         if all(candidate.hidden_channels(*pair) == convolution.hidden_channels(*pair) for pair in widths)
     )
+
+
+def residual_widths(arch: ArchConfig, stage_index: int) -> list[tuple[int, int]]:
+    """`(in_channels, out_channels)` of every residual block with this stage's convolution, the middle's included."""
+    first, last = stage_index == 0, stage_index == len(arch.stages) - 1
+    channels = [stage.channels for stage in arch.stages]
+    width = channels[stage_index]
+    below = width if last else channels[stage_index + 1]
+    skips = [channels[max(stage_index - 1, 0)]] + [width] * len(arch.stages[stage_index].down.transformer_depths)
+    entering = width if first else channels[stage_index - 1]
+    widths = [(entering, width)] + [(width, width)] * (len(arch.stages[stage_index].down.transformer_depths) - 1)
+    if last:
+        widths += [(width, width)] * len(arch.mid.transformer_depths)
+    for block_index in range(len(arch.stages[stage_index].up.transformer_depths)):
+        widths.append(((width if block_index else below) + (skips.pop() if skips else 0), width))
+    return widths
 
 
 def _require(holds: bool, field: str, given: object, allowed: str) -> None:

@@ -16,7 +16,7 @@ from search_space.arch import ArchConfig
 from search_space.errors import UsageError
 
 
-def parse_arch_json(text: str | bytes) -> ArchConfig:
+def arch_from_json(text: str | bytes) -> ArchConfig:
     """An architecture from its JSON.
 
     Raises:
@@ -32,10 +32,10 @@ def read_arch_file(path: Path) -> ArchConfig:
     """An architecture from a file of its JSON.
 
     Raises:
-        UsageError: The file cannot be read, or `parse_arch_json` refuses its text.
+        UsageError: The file cannot be read, or `arch_from_json` refuses its text.
     """
     try:
-        return parse_arch_json(path.read_bytes())
+        return arch_from_json(path.read_bytes())
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", fix="check the path") from None
 

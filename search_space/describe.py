@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from search_space.arch import ArchConfig, canonical
-from search_space.arch_json import parse_arch_json
+from search_space.arch_json import arch_from_json
 from search_space.command_line import print_json, run
 from search_space.counts import Counts, count, count_block
 from search_space.diffusers_config import from_diffusers_config
@@ -73,7 +73,7 @@ def read_arch(text: str) -> ArchConfig:
             f"{text!r} is neither a reference architecture nor a file that can be read", allowed=", ".join(REFERENCES)
         ) from None
     config = _diffusers_config(content)
-    return from_diffusers_config(config) if config is not None else parse_arch_json(content)
+    return from_diffusers_config(config) if config is not None else arch_from_json(content)
 
 
 def description(arch: ArchConfig) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _diffusers_config(content: bytes) -> Mapping[str, Any] | None:
     try:
         config = json.loads(content)
     except (ValueError, RecursionError):
-        return None  # `parse_arch_json` says what is wrong with it
+        return None  # `arch_from_json` says what is wrong with it
     return config if isinstance(config, dict) and "_class_name" in config else None
 
 

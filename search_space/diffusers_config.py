@@ -23,6 +23,7 @@ from search_space.arch import (
     StageConfig,
     canonical,
 )
+from search_space.arch_json import arch_from_json
 from search_space.errors import UsageError
 
 OWN_CLASS = "SnapNASUNet"
@@ -136,7 +137,7 @@ def from_diffusers_config(config: Mapping[str, Any]) -> ArchConfig:
     """
     class_name = config.get("_class_name", STANDARD_CLASS)
     if class_name == OWN_CLASS:
-        return ArchConfig.from_json(json.dumps(config.get("arch")))
+        return arch_from_json(json.dumps(config.get("arch")))
     if class_name not in (STANDARD_CLASS, DREAMLITE_CLASS):
         allowed = f"{STANDARD_CLASS}, {DREAMLITE_CLASS}, {OWN_CLASS}"
         raise UsageError(f"diffusers config field _class_name is {class_name!r}", allowed=allowed)
@@ -151,7 +152,7 @@ def from_diffusers_config(config: Mapping[str, Any]) -> ArchConfig:
         raise
     except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise UsageError(f"diffusers config has a field of the wrong type: {error}") from None
-    return ArchConfig.from_json(arch.to_json())  # whose strict schema finds the values of a wrong type that remain
+    return arch_from_json(arch.to_json())  # whose strict schema finds the values of a wrong type that remain
 
 
 def read_diffusers_config(path: Path) -> ArchConfig:

@@ -57,22 +57,6 @@ def block_specs(arch: ArchConfig) -> tuple[BlockSpec, ...]:
     return tuple(block.spec for block in _walk(arch))
 
 
-def residual_widths(arch: ArchConfig, stage_index: int) -> list[tuple[int, int]]:
-    """`(in_channels, out_channels)` of every residual block with this stage's convolution, the middle's included."""
-    first, last = stage_index == 0, stage_index == len(arch.stages) - 1
-    channels = [stage.channels for stage in arch.stages]
-    width = channels[stage_index]
-    below = width if last else channels[stage_index + 1]
-    skips = [channels[max(stage_index - 1, 0)]] + [width] * len(arch.stages[stage_index].down.transformer_depths)
-    entering = width if first else channels[stage_index - 1]
-    widths = [(entering, width)] + [(width, width)] * (len(arch.stages[stage_index].down.transformer_depths) - 1)
-    if last:
-        widths += [(width, width)] * len(arch.mid.transformer_depths)
-    for block_index in range(len(arch.stages[stage_index].up.transformer_depths)):
-        widths.append(((width if block_index else below) + (skips.pop() if skips else 0), width))
-    return widths
-
-
 def _walk(arch: ArchConfig) -> Iterator[PlacedBlock]:
     yield from _embeddings(arch)
 

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from profilers.storage import display_url
 from search_space.arch import ArchConfig
+from search_space.arch_json import arch_from_json
 from search_space.errors import StorageError, UsageError
 from studies.tables import SCHEMA_VERSION, ArchRow, ArtifactRow, StudyRow, StudySchemaRow, TrialRow
 
@@ -255,7 +256,7 @@ class StudyReader:
             with Session(self._engine) as session:
                 row = session.get(ArchRow, arch_id)
                 if row is not None:
-                    return ArchConfig.from_json(row.arch)
+                    return arch_from_json(row.arch)
         raise UsageError(f"no trial in {display_url(self._engine.url)} has the architecture {arch_id!r}")
 
     def _study_row(self, name: str) -> StudyRow:

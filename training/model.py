@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from search_space.arch import ArchConfig
+from search_space.arch_json import arch_from_json
 from search_space.errors import UsageError
 from search_space.unet import UNet
 from training.config import SpaceToDepthConfig, TextEncoderConfig
@@ -109,7 +110,7 @@ def load_text_to_image(folder: Path) -> TextToImage:
     try:
         document = json.loads((folder / CONFIG_FILE).read_text())
         model = build_text_to_image(
-            ArchConfig.from_json(json.dumps(document["arch"])),
+            arch_from_json(json.dumps(document["arch"])),
             text_encoder=TextEncoderConfig(**document["text_encoder"]),
             codec=SpaceToDepthConfig(**document["codec"]),
             seed=0,

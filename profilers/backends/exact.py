@@ -9,7 +9,7 @@ from pathlib import Path
 from profilers.backends.abstract import AbstractBackend, AbstractRunner
 from profilers.device import Device
 from profilers.subject import Subject
-from search_space.arch import ArchConfig
+from search_space.arch_json import arch_from_json
 from search_space.counts import macs
 from search_space.specs import BlockSpec, spec_from_key
 from search_space.walk import block_specs
@@ -46,7 +46,7 @@ class ExactBackend(AbstractBackend):
             case "block":
                 return _ExactRunner(exact_latency_ms(spec_from_key(subject.text)))
             case "network":
-                specs = block_specs(ArchConfig.from_json(subject.text))
+                specs = block_specs(arch_from_json(subject.text))
                 return _ExactRunner(sum(map(exact_latency_ms, specs)))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from profilers.subject import Subject
-from search_space.arch import ArchConfig
+from search_space.arch_json import arch_from_json
 from search_space.blocks import build_block, example_inputs
 from search_space.specs import spec_from_key
 from search_space.unet import UNet, UNetByPosition, example_network_inputs
@@ -23,7 +23,7 @@ def build_module(subject: Subject) -> tuple[nn.Module, tuple[Tensor, ...]]:
                 spec = spec_from_key(subject.text)
                 return build_block(spec).eval(), example_inputs(spec, generator=generator)
             case "network":
-                arch = ArchConfig.from_json(subject.text)
+                arch = arch_from_json(subject.text)
                 inputs = example_network_inputs(arch, generator=generator)
                 return UNetByPosition(UNet(arch)).eval(), tuple(inputs.values())
 

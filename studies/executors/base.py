@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from search_space.arch import ArchConfig
+from search_space.arch_json import arch_from_json
 from studies.results import Failure, TrialResult
 
 Evaluate = Callable[[ArchConfig, int], TrialResult]
@@ -35,7 +36,7 @@ class Job:
     @classmethod
     def from_json(cls, text: str) -> Self:
         document = json.loads(text)
-        return cls(number=document["number"], arch=ArchConfig.from_json(document["arch"]))
+        return cls(number=document["number"], arch=arch_from_json(document["arch"]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from dashboard.downloads import arch_url, picture_url
 from dashboard.workspace import Selection
-from search_space.arch import ArchConfig
+from search_space.arch_json import arch_from_json
 from studies.results import Artifact, StudyReader
 from tests.studies.sample_study import STUDY, SampleStudy
 
@@ -82,5 +82,5 @@ def test_an_exported_architecture_reads_back(client: FlaskClient, filled_study: 
     arch_id = StudyReader(filled_study.engine).trials(STUDY)[0].arch_id
     assert arch_id is not None
     response = client.get(arch_url(arch_id))
-    assert ArchConfig.from_json(response.text).arch_id == arch_id
+    assert arch_from_json(response.text).arch_id == arch_id
     assert response.headers["Content-Disposition"] == f'attachment; filename="arch-{arch_id}.json"'

@@ -14,6 +14,7 @@ from deploy.to_core_ml import read_core_ml
 from deploy.to_onnx import export_onnx, onnx_parity
 from deploy.weights import verify_manifest
 from search_space.arch import ArchConfig
+from search_space.arch_json import arch_from_json
 from search_space.errors import SnapNASError
 from tests.deploy.small_unets import own_arch, small_unet, standard_arch, textless_arch
 
@@ -86,7 +87,7 @@ def test_an_export_holds_everything_and_verifies(tmp_path: Path) -> None:
             for part in ("Manifest.json", f"{package}/model.mlmodel", f"{package}/weights/weight.bin")
         ),
     }
-    assert ArchConfig.from_json((folder / "arch.json").read_text()) == textless_arch()
+    assert arch_from_json((folder / "arch.json").read_text()) == textless_arch()
     assert load_unet(folder).arch.arch_id == textless_arch().arch_id
     unet = read_core_ml(folder / "core_ml" / "unet.mlpackage")
     assert unet.input_shapes == {"sample": (1, 4, 8, 8), "timestep": (1,)}

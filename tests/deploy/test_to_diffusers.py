@@ -9,6 +9,7 @@ from torch import nn
 from deploy.bundle import unet_module
 from deploy.to_diffusers import export_diffusers
 from search_space.arch import ArchConfig
+from search_space.arch_json import arch_from_json
 from search_space.unet import UNet
 from tests.deploy.small_unets import own_arch, small_unet, standard_arch
 
@@ -40,7 +41,7 @@ def test_a_network_of_our_own_carries_its_arch_and_opens_to_the_bit(tmp_path: Pa
     export_diffusers(unet, tmp_path / "unet")
     config = json.loads((tmp_path / "unet" / "config.json").read_text())
     assert config["_class_name"] == "SnapNASUNet"
-    assert ArchConfig.from_json(json.dumps(config["arch"])) == own_arch()
+    assert arch_from_json(json.dumps(config["arch"])) == own_arch()
     inputs = unet_module(unet).inputs
     with torch.no_grad():
         reloaded = _with_weights_of(UNet.from_diffusers(tmp_path / "unet"), own_arch())

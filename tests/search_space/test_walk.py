@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given, settings
 
-from search_space.arch import AddedConditioning, ArchConfig, ContextProjection, PathConfig
+from search_space.arch import AddedConditioning, ArchConfig, ContextProjection, PathConfig, residual_widths
 from search_space.references import sd15
 from search_space.specs import ResidualSpec, TransformerSpec
-from search_space.walk import block_specs, residual_widths, walk
+from search_space.walk import block_specs, walk
 from tests.search_space.examples import BOTH, NO_MIDDLE, PLAIN, random_archs, small_arch, small_stage
 
 

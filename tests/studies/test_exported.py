@@ -22,7 +22,7 @@ from profilers.latency_table import LatencyTable
 from profilers.measure import measure_network
 from profilers.storage import open_engine
 from profilers.subject import Subject
-from search_space.arch import ArchConfig
+from search_space.arch_json import arch_from_json
 from search_space.unet import UNet
 from search_space.walk import block_specs
 from studies.card import latency_rows
@@ -54,7 +54,7 @@ def export(trained: TrainedWinner) -> Path:
 def test_an_export_verifies_and_loads_to_the_bit(trained: TrainedWinner, export: Path) -> None:
     files = {file.path for file in verify_manifest(export).files}
     assert {"arch.json", "README.md", "model.safetensors", "text_to_image.json", "scores.json"} <= files
-    assert ArchConfig.from_json((export / "arch.json").read_text()) == small_arch()
+    assert arch_from_json((export / "arch.json").read_text()) == small_arch()
     original, reloaded = trained.load(), load_text_to_image(export)
     prompts = ["a red circle", "two blue squares"]
     assert torch.equal(sample(reloaded, prompts, steps=2), sample(original, prompts, steps=2))
