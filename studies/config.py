@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import assert_never
 
-from profilers.backends.registry import DEFAULT_DEVICE
+from profilers.defaults import DEFAULT_DEVICE
 from proxies.config import DistillationProxyConfig, MacsProxyConfig, NumParamsProxyConfig, ProxyConfig
 from search_space.errors import UsageError
 from search_space.space import SearchSpace
@@ -101,7 +101,7 @@ class StudyConfig:
     """After so many failed trials one after another the search stops, because something else is wrong."""
     max_duplicates_in_row: int = 10
     """After so many repeated architectures the next one is drawn at random from those never tried."""
-    max_infeasible_in_row: int = 300
+    max_infeasible_in_row: int = 100
     """After so many architectures above the budget the search gives up."""
     requirements: Requirements = Requirements()
     """What the machine needs."""

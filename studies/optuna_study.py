@@ -17,8 +17,12 @@ from studies.config import StudyConfig
 LATENCY_CONSTRAINT = "latency_budget"
 
 
-def open_optuna_study(engine: Engine, study_name: str, config: StudyConfig) -> optuna.Study:
-    """The study of that name, created if it is not there; whether it is the same study is the fingerprint's to say."""
+@contextlib.contextmanager
+def open_optuna_study(engine: Engine, study_name: str, config: StudyConfig) -> Iterator[optuna.Study]:
+    """The study of that name, created if it is not there; whether it is the same study is the fingerprint's to say.
+
+    Optuna's own connections are closed at the end of the `with` block.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = engine.url.render_as_string(hide_password=False)
     with storage_errors(engine), schema_lock(engine):
@@ -32,12 +36,11 @@ def open_optuna_study(engine: Engine, study_name: str, config: StudyConfig) -> o
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([objective.name for objective in config.objectives])
-    return study
-
-
-def close_optuna_study(study: optuna.Study) -> None:
-    """Gives the connections back."""
-    study._storage.remove_session()
+    try:
+        yield study
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def sampler_for(config: StudyConfig, number: int) -> optuna.samplers.BaseSampler:

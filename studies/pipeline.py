@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from profilers.backends.registry import open_backend
 from profilers.device import Device, num_usable_cores
 from profilers.estimate import MissingLatencyError, estimate
 from profilers.latency_table import LatencyTable
-from profilers.measure import measure_network, measure_space
+from profilers.measuring import measure_network, measure_space
 from profilers.storage import display_url, open_engine
 from search_space.errors import NoFeasibleTrialError, UsageError
 from search_space.progress import progress
@@ -196,22 +197,18 @@ def _teacher(run: StudyRun, data: "CaptionedImages") -> "TextToImage | None":
 
 def _search(run: StudyRun, engine: Engine, device: Device, *, latency_budget_ms: float | None) -> None:
     from studies.driver import SearchDriver
-    from studies.optuna_study import close_optuna_study, open_optuna_study
+    from studies.optuna_study import open_optuna_study
 
-    study = open_optuna_study(engine, run.study_name, run.config)
-    executor = _open_executor(run)
-    try:
-        SearchDriver(
+    with open_optuna_study(engine, run.study_name, run.config) as study, closing(_open_executor(run)) as executor:
+        driver = SearchDriver(
             run.config,
             study=study,
             engine=engine,
             device=device,
             latency_budget_ms=latency_budget_ms,
             executor=executor,
-        ).run()
-    finally:
-        executor.close()
-        close_optuna_study(study)
+        )
+        driver.run()
 
 
 def _open_executor(run: StudyRun) -> AbstractExecutor:

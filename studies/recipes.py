@@ -73,6 +73,7 @@ def smoke() -> StudyConfig:
         sampling=SamplingConfig(steps=2),
         num_score_prompts=6,
         num_grid_prompts=6,
+        max_infeasible_in_row=20,
     )
 
 

@@ -1,22 +1,25 @@
 """Searches without training: a real database, the exact device, and an evaluation that only counts."""
 
+import contextlib
 import dataclasses
 import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend
 from profilers.campaign import Protocol
-from profilers.measure import measure_space
+from profilers.measuring import measure_space
 from profilers.storage import open_engine
 from search_space.arch import ArchConfig
 from search_space.counts import count
-from studies.config import LatencyLimit, StudyConfig
+from studies.config import StudyConfig
 from studies.driver import SearchDriver
 from studies.executors.base import AbstractExecutor, Evaluate
 from studies.executors.in_process import InProcessExecutor
@@ -52,8 +55,8 @@ def measure_all(engine: Engine) -> None:
     measure_space(smoke().search_space, "exact", engine, protocol=quick)
 
 
-def search_config(**changes: object) -> StudyConfig:
-    return dataclasses.replace(smoke(), **{"latency_budget": None, "num_trials": 4, **changes})
+def search_config(**changes: Any) -> StudyConfig:
+    return dataclasses.replace(smoke(), **({"latency_budget": None, "num_trials": 4} | changes))
 
 
 @dataclasses.dataclass
@@ -72,25 +75,26 @@ class Counting:
 
 def search(
     engine: Engine, evaluate: Evaluate | AbstractExecutor, config: StudyConfig | None = None
-) -> tuple[list[TrialRecord], optuna.Study]:
-    """Searches, or goes on searching; returns everything that is stored then."""
+) -> tuple[list[TrialRecord], list[FrozenTrial]]:
+    """Searches, or goes on searching; returns everything that we and Optuna have stored then."""
     config = config or search_config()
-    study = open_search(engine, config)
-    budget = config.latency_budget
-    assert budget is None or isinstance(budget, LatencyLimit)
-    SearchDriver(
-        config,
-        study=study,
-        engine=engine,
-        device=ExactBackend().device,
-        latency_budget_ms=None if budget is None else budget.max_latency_ms,
-        executor=evaluate if isinstance(evaluate, AbstractExecutor) else InProcessExecutor(evaluate),
-    ).run()
-    return StudyReader(engine).trials(STUDY), study
+    with open_search(engine, config) as study:
+        driver = SearchDriver(
+            config,
+            study=study,
+            engine=engine,
+            device=ExactBackend().device,
+            latency_budget_ms=getattr(config.latency_budget, "max_latency_ms", None),
+            executor=evaluate if isinstance(evaluate, AbstractExecutor) else InProcessExecutor(evaluate),
+        )
+        driver.run()
+        return StudyReader(engine).trials(STUDY), study.get_trials()
 
 
-def open_search(engine: Engine, config: StudyConfig) -> optuna.Study:
+@contextlib.contextmanager
+def open_search(engine: Engine, config: StudyConfig | None = None) -> Iterator[optuna.Study]:
     """The study, with its row."""
+    config = config or search_config()
     writer = StudyWriter(engine, STUDY)
     if STUDY not in [summary.name for summary in StudyReader(engine).studies()]:
         writer.create_study(
@@ -100,13 +104,14 @@ def open_search(engine: Engine, config: StudyConfig) -> optuna.Study:
             device=ExactBackend().device,
             latency_budget_ms=None,
         )
-    return open_optuna_study(engine, STUDY, config)
+    with open_optuna_study(engine, STUDY, config) as study:
+        yield study
 
 
-def check_invariants(records: list[TrialRecord], study: optuna.Study) -> None:
+def check_invariants(records: list[TrialRecord], trials: list[FrozenTrial]) -> None:
     """What holds after every search, however it ended."""
     states = {"complete": "COMPLETE", "duplicate": "COMPLETE", "infeasible": "PRUNED", "failed": "FAIL"}
-    trials = [trial for trial in study.get_trials() if trial.state.name != "WAITING"]
+    trials = [trial for trial in trials if trial.state.name != "WAITING"]
     assert [record.number for record in records] == list(range(len(records)))
     assert [(trial.number, trial.state.name) for trial in trials] == [
         (record.number, states[record.state]) for record in records

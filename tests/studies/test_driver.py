@@ -49,8 +49,8 @@ def _budget_ms(engine: Engine, *, share: float) -> float:
 
 def test_a_search_evaluates_as_many_architectures_as_asked_and_a_second_one_none(search_engine: Engine) -> None:
     first, second = Counting(), Counting()
-    records, study = search(search_engine, first)
-    check_invariants(records, study)
+    records, trials = search(search_engine, first)
+    check_invariants(records, trials)
     assert len(first.arch_ids) == 4
     assert pareto_front(records)
     assert [record.details for record in records] == [{"not_a_number": None}] * 4
@@ -61,8 +61,8 @@ def test_a_search_evaluates_as_many_architectures_as_asked_and_a_second_one_none
 def test_more_trials_go_on_where_the_search_ended(search_engine: Engine) -> None:
     search(search_engine, Counting(), search_config(num_trials=2))
     evaluate = Counting()
-    records, study = search(search_engine, evaluate, search_config(num_trials=3))
-    check_invariants(records, study)
+    records, trials = search(search_engine, evaluate, search_config(num_trials=3))
+    check_invariants(records, trials)
     assert len(evaluate.arch_ids) == 1
 
 
@@ -77,31 +77,32 @@ def test_an_architecture_above_the_budget_is_never_evaluated_and_its_excess_is_t
     budget_ms = _budget_ms(search_engine, share=0.3)
     evaluate = Counting()
     config = search_config(latency_budget=LatencyLimit(max_latency_ms=budget_ms), num_trials=3)
-    records, study = search(search_engine, evaluate, config)
-    check_invariants(records, study)
+    records, trials = search(search_engine, evaluate, config)
+    check_invariants(records, trials)
     infeasible = [record for record in records if record.state == "infeasible"]
     assert infeasible
     assert not {record.arch_id for record in infeasible} & set(evaluate.arch_ids)
     for record in infeasible:
         assert record.latency_ms is not None
-        assert study.trials[record.number].constraints == {LATENCY_CONSTRAINT: record.latency_ms / budget_ms - 1}
+        assert trials[record.number].constraints == {LATENCY_CONSTRAINT: record.latency_ms / budget_ms - 1}
         assert record.violation == record.latency_ms / budget_ms - 1 > 0
 
 
 def test_an_impossible_budget_ends_the_search(search_engine: Engine) -> None:
     evaluate = Counting()
     config = search_config(latency_budget=LatencyLimit(max_latency_ms=1e-3), max_infeasible_in_row=3)
-    records, study = search(search_engine, evaluate, config)
-    check_invariants(records, study)
+    records, trials = search(search_engine, evaluate, config)
+    check_invariants(records, trials)
     assert ([record.state for record in records], evaluate.arch_ids) == (["infeasible"] * 3, [])
 
 
 def test_a_repeated_architecture_takes_over_the_result(search_engine: Engine) -> None:
-    records, study = search(search_engine, Counting(), search_config(num_trials=2))
-    study.enqueue_trial(study.trials[1].params)
+    records, trials = search(search_engine, Counting(), search_config(num_trials=2))
+    with open_search(search_engine) as study:
+        study.enqueue_trial(trials[1].params)
     evaluate = Counting()
-    records, study = search(search_engine, evaluate, search_config(num_trials=3))
-    check_invariants(records, study)
+    records, trials = search(search_engine, evaluate, search_config(num_trials=3))
+    check_invariants(records, trials)
     assert [record.state for record in records] == ["complete", "complete", "duplicate", "complete"]
     assert (records[2].duplicate_of, records[2].values) == (1, records[1].values)
     assert records[1].arch_id not in evaluate.arch_ids
@@ -109,21 +110,22 @@ def test_a_repeated_architecture_takes_over_the_result(search_engine: Engine) ->
 
 
 def test_after_many_repetitions_an_untried_architecture_is_drawn(search_engine: Engine) -> None:
-    _, study = search(search_engine, Counting(), search_config(num_trials=1))
-    for _ in range(2):
-        study.enqueue_trial(study.trials[0].params)
-    records, study = search(search_engine, Counting(), search_config(num_trials=2, max_duplicates_in_row=2))
-    check_invariants(records, study)
+    _, trials = search(search_engine, Counting(), search_config(num_trials=1))
+    with open_search(search_engine) as study:
+        for _ in range(2):
+            study.enqueue_trial(trials[0].params)
+    records, trials = search(search_engine, Counting(), search_config(num_trials=2, max_duplicates_in_row=2))
+    check_invariants(records, trials)
     assert [record.state for record in records] == ["complete", "duplicate", "duplicate", "complete"]
-    assert "fixed_params" in study.trials[3].system_attrs
+    assert "fixed_params" in trials[3].system_attrs
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
 def test_a_value_that_is_no_finite_number_fails_the_trial_and_not_the_study(
     search_engine: Engine, value: float
 ) -> None:
-    records, study = search(search_engine, Counting({0: lambda: value}), search_config(num_trials=2))
-    check_invariants(records, study)
+    records, trials = search(search_engine, Counting({0: lambda: value}), search_config(num_trials=2))
+    check_invariants(records, trials)
     assert [record.state for record in records] == ["failed", "complete"]
     failure = records[0].failure
     assert failure is not None
@@ -132,8 +134,8 @@ def test_a_value_that_is_no_finite_number_fails_the_trial_and_not_the_study(
 
 def test_an_exception_is_kept_with_its_log(search_engine: Engine) -> None:
     evaluate = Counting({0: _raise(RuntimeError("out of \0 memory " * 2000))})
-    records, study = search(search_engine, evaluate, search_config(num_trials=2))
-    check_invariants(records, study)
+    records, trials = search(search_engine, evaluate, search_config(num_trials=2))
+    check_invariants(records, trials)
     failure = records[0].failure
     assert failure is not None
     assert failure.type == "RuntimeError"
@@ -148,8 +150,8 @@ def test_many_failures_in_a_row_stop_the_search_and_a_resumed_one_goes_on(search
     with pytest.raises(SnapNASError, match="2 trials failed one after another.*ValueError: no disk") as caught:
         search(search_engine, failing, config)
     assert len(str(caught.value).splitlines()) <= 3
-    records, study = search(search_engine, Counting(), config)
-    check_invariants(records, study)
+    records, trials = search(search_engine, Counting(), config)
+    check_invariants(records, trials)
     assert [record.state for record in records] == ["failed", "failed", "complete", "complete"]
 
 
@@ -159,32 +161,32 @@ def test_an_interrupted_trial_is_closed_and_tried_again_first(search_engine: Eng
         search(search_engine, interrupted, search_config(num_trials=3))
     check_invariants(*search(search_engine, Counting(), search_config(num_trials=1)))
     evaluate = Counting()
-    records, study = search(search_engine, evaluate, search_config(num_trials=3))
-    check_invariants(records, study)
+    records, trials = search(search_engine, evaluate, search_config(num_trials=3))
+    check_invariants(records, trials)
     assert [record.state for record in records] == ["complete", "failed", "complete", "complete"]
     assert (records[1].failure and records[1].failure.type) == "Interrupted"
     assert evaluate.arch_ids[0] == interrupted.arch_ids[1] == records[1].arch_id
-    assert study.trials[2].user_attrs == {"retry_of": 1}
+    assert trials[2].user_attrs == {"retry_of": 1}
 
 
 def test_a_killed_run_loses_only_what_was_in_flight(search_engine: Engine) -> None:
     config = search_config(num_trials=3)
-    study = open_search(search_engine, config)
-    writer, table, device = StudyWriter(search_engine, STUDY), LatencyTable(search_engine), ExactBackend().device
-    archs = []
-    for _ in range(2):  # what a run leaves that was killed after writing a result, and while evaluating
-        trial = study.ask()
-        archs.append(suggest_arch(trial, config.search_space))
-        latency = estimate(archs[-1], table, device)
-        writer.start_trial(trial.number, archs[-1], estimate=latency, violation=None, seed=0)
-    writer.complete_trial(0, TrialResult(proxy_value=2.0, duration_s=1.0, host="there"))
-    study.ask()  # and before anything was written down
+    table, device, archs = LatencyTable(search_engine), ExactBackend().device, []
+    with open_search(search_engine, config) as study:
+        writer = StudyWriter(search_engine, STUDY)
+        for _ in range(2):  # what a run leaves that was killed after writing a result, and while evaluating
+            trial = study.ask()
+            archs.append(suggest_arch(trial, config.search_space))
+            latency = estimate(archs[-1], table, device)
+            writer.start_trial(trial.number, archs[-1], estimate=latency, violation=None, seed=0)
+        writer.complete_trial(0, TrialResult(proxy_value=2.0, duration_s=1.0, host="there"))
+        study.ask()  # and before anything was written down
     evaluate = Counting()
-    records, study = search(search_engine, evaluate, config)
-    check_invariants(records, study)
+    records, trials = search(search_engine, evaluate, config)
+    check_invariants(records, trials)
     assert [record.state for record in records] == ["complete", "failed", "failed", "complete", "complete"]
     assert [record.failure.type for record in records if record.failure] == ["Lost", "Lost"]
-    assert study.trials[0].values == [records[0].latency_ms, 2.0]
+    assert trials[0].values == [records[0].latency_ms, 2.0]
     assert evaluate.arch_ids[0] == archs[1].arch_id
     assert archs[0].arch_id not in evaluate.arch_ids
 
@@ -208,11 +210,11 @@ def test_however_evaluations_end_the_records_stay_whole(measured_space_folder: P
         config = search_config(num_trials=4, max_failures_in_row=4)
         for _ in range(4):
             try:
-                records, study = search(engine, evaluate, config)
+                records, trials = search(engine, evaluate, config)
                 break
             except (KeyboardInterrupt, SystemExit):
                 continue
-        check_invariants(records, study)
+        check_invariants(records, trials)
         num_failed = sum(
             action in ("nan", "raise") for index, action in actions.items() if index < len(evaluate.arch_ids)
         )
