@@ -16,9 +16,9 @@ from sqlalchemy import Engine, MetaData, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 
+from profilers.defaults import DEFAULT_STORAGE
 from search_space.errors import StorageError
 
-DEFAULT_STORAGE = "sqlite:///workspace/snapnas.db"
 BUSY_TIMEOUT_S = 60
 _SCHEMA_LOCK_NUMBER = 0x534E4150  # "SNAP": the number of our advisory lock on a PostgreSQL server
 _ALLOWED = "sqlite:///path/to/file.db or postgresql://user:password@host/database"

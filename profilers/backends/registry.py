@@ -4,9 +4,8 @@ import difflib
 from collections.abc import Callable
 
 from profilers.backends.abstract import AbstractBackend
+from profilers.defaults import DEFAULT_DEVICE
 from search_space.errors import UsageError
-
-DEFAULT_DEVICE = "host-onnxruntime"
 
 
 def _onnx_runtime() -> AbstractBackend:

@@ -7,8 +7,9 @@ from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend
 from profilers.campaign import Protocol
-from profilers.check import CheckOptions, check_space
+from profilers.check import CheckOptions
 from profilers.check_report import CheckReport, json_document, markdown, noise_floor_percent, text
+from profilers.checking import check_space
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
 from profilers.storage import open_engine

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from profilers.backends.exact import ExactBackend, exact_latency_ms
 from profilers.campaign import Protocol
 from profilers.latency_table import LatencyTable
-from profilers.measure import measure_network, measure_space
+from profilers.measuring import measure_network, measure_space
 from profilers.subject import Subject
 from search_space.space import random_arch, reachable_specs
 from search_space.spaces import search_space

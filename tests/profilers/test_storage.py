@@ -8,8 +8,9 @@ import sqlalchemy
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
+from profilers.defaults import DEFAULT_STORAGE
 from profilers.latency_table import LatencyTable
-from profilers.storage import DEFAULT_STORAGE, display_url, normalised_url, open_engine
+from profilers.storage import display_url, normalised_url, open_engine
 from search_space.errors import StorageError
 
 NUM_PROCESSES = 8

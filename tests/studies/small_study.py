@@ -6,7 +6,7 @@ from profilers.backends.exact import ExactBackend
 from profilers.campaign import run_campaign
 from profilers.estimate import estimate
 from profilers.latency_table import LatencyTable
-from profilers.measure import measure_network
+from profilers.measuring import measure_network
 from profilers.storage import open_engine
 from profilers.subject import Subject
 from search_space.walk import block_specs

@@ -19,7 +19,7 @@ from deploy.weights import verify_manifest
 from profilers.backends.exact import ExactBackend
 from profilers.campaign import run_campaign
 from profilers.latency_table import LatencyTable
-from profilers.measure import measure_network
+from profilers.measuring import measure_network
 from profilers.storage import open_engine
 from profilers.subject import Subject
 from search_space.arch_json import arch_from_json

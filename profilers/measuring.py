@@ -1,0 +1,63 @@
+"""Fills the latency table: every block a search space can reach, or one whole network.
+
+Not only blocks that were sampled: a search asks for the latency of architectures nobody has seen. What the table holds
+is not measured again, so the same call goes on after a kill and has nothing to do the second time.
+"""
+
+from sqlalchemy import Engine
+
+from profilers.backends.registry import open_backend
+from profilers.campaign import Protocol, run_campaign
+from profilers.latency_table import Coverage, LatencyTable
+from profilers.measurement import Measurement
+from profilers.subject import Subject
+from search_space.arch import ArchConfig
+from search_space.errors import SnapNASError
+from search_space.space import SearchSpace, reachable_specs
+
+
+def measure_space(
+    space: SearchSpace, device_name: str, engine: Engine, *, again: bool = False, protocol: Protocol | None = None
+) -> Coverage:
+    """Measures what the table lacks of a space and returns what it then holds.
+
+    Args:
+        space: The search space.
+        device_name: A name of `profilers.backends.registry.DEVICE_NAMES`.
+        engine: From `profilers.storage.open_engine`.
+        again: Whether blocks that were unstable or failed are measured from the start again.
+        protocol: The measuring rules; the default ones are for use, others for tests.
+    """
+    backend = open_backend(device_name)
+    table = LatencyTable(engine)
+    specs = reachable_specs(space)
+    coverage = table.coverage(specs, backend.device)
+    unfinished = coverage.missing
+    if again:
+        unfinished += coverage.unstable + coverage.failed
+        table.forget(backend.device, [Subject.of_block(spec) for spec in coverage.unstable + coverage.failed])
+    if not unfinished:
+        return coverage
+    subjects = [Subject.of_block(spec) for spec in unfinished]
+    run_campaign(subjects, backend, table, description=f"measuring {device_name}", protocol=protocol)
+    return table.coverage(specs, backend.device)
+
+
+def measure_network(arch: ArchConfig, device_name: str, engine: Engine) -> Measurement:
+    """Measures one whole network, or returns what the table holds of it.
+
+    Raises:
+        SnapNASError: The device cannot run it.
+    """
+    backend = open_backend(device_name)
+    table = LatencyTable(engine)
+    subject = Subject.of_network(arch)
+    measurement = table.measurement(backend.device, subject)
+    if measurement is not None:
+        return measurement
+    run_campaign([subject], backend, table, description=f"measuring {arch.arch_id}")
+    measurement = table.measurement(backend.device, subject)
+    if measurement is None:
+        reason = table.records(backend.device, [subject])[subject].reason
+        raise SnapNASError(f"{device_name} could not run the network {arch.arch_id}: {reason}")
+    return measurement
