@@ -173,7 +173,7 @@ def test_a_stopped_run_is_resumed_by_the_same_command(
     assert [after[record.number] for record in finished] == finished
 
 
-def test_another_fingerprint_and_a_second_run_are_refused(searched: Path, tmp_path: Path) -> None:
+def test_another_fingerprint_is_refused_with_the_difference(searched: Path, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     shutil.copytree(searched, workspace)
     with pytest.raises(UsageError, match="data scenes .* -> digits .*\n.*\n.*--study NAME"):
