@@ -71,7 +71,11 @@ class TextEncoder(nn.Module):
     def forward(self, captions: Sequence[str]) -> Tensor:
         """Returns the context `[B, L, D]`; padding is part of it, as in CLIP's use by Stable Diffusion."""
         ids = token_ids(captions, context_length=self.context_length, config=self.config)  # [B, L, K]
-        words = self.embeddings(ids.to(self.positions.device)).sum(dim=2)  # [B, L, D]
+        return self.encode_ids(ids.to(self.positions.device))
+
+    def encode_ids(self, ids: Tensor) -> Tensor:
+        """The part that runs on a device: `token_ids` `[B, L, K]` to the context `[B, L, D]`."""
+        words = self.embeddings(ids).sum(dim=2)  # [B, L, D]
         context = words * self.config.num_hashes**-0.5 + self.positions  # [B, L, D]
         for layer in self.layers:
             context = layer(context)  # [B, L, D]
