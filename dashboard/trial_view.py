@@ -1,6 +1,7 @@
 """One trial on the page: its values, architecture, latency breakdown, samples, and how to take it away."""
 
 import shlex
+from collections.abc import Sequence
 
 from dash import html
 from dash.development.base_component import Component
@@ -15,10 +16,11 @@ from search_space.counts import count
 from search_space.errors import SnapNASError
 from studies.arch_table import COLUMNS, arch_table
 from studies.figures import breakdown_figure
-from studies.pictures import picture_artifacts
+from studies.pictures import picture_artifacts, picture_caption
 from studies.provenance import arch_breakdown, device_facts
-from studies.results import StudySummary, TrialRecord
+from studies.results import Artifact, StudySummary, TrialRecord
 from studies.selection import storage_url
+from studies.trained_artifacts import score_facts, trained_scores
 
 
 def invitation() -> Component:
@@ -36,6 +38,8 @@ def trial_card(workspace: Workspace, study: StudySummary, record: TrialRecord) -
         return card(f"Trial {record.number}", *children)
     arch = workspace.reader().arch(record.arch_id)
     description = arch_table(arch)
+    original = record.number if record.duplicate_of is None else record.duplicate_of
+    artifacts = workspace.reader().artifacts(study.name, original)
     children += [
         facts(_values(study, record, arch)),
         html.H3("Architecture"),
@@ -44,7 +48,8 @@ def trial_card(workspace: Workspace, study: StudySummary, record: TrialRecord) -
         hidden_text("JSON", arch.to_json(indent=2)),
         html.H3("Where its milliseconds go"),
         *_breakdown(workspace, study, record, arch),
-        *_pictures(workspace, record),
+        *_scores(workspace, artifacts),
+        *_pictures(workspace, artifacts),
         html.H3("Take it away"),
         html.A("Export architecture", id=ids.EXPORT, href=arch_url(arch.arch_id), className="button", download=""),
         html.P("Train it fully, then export the model; studies.train --arch takes the file above:", className="muted"),
@@ -90,24 +95,25 @@ def _breakdown(workspace: Workspace, study: StudySummary, record: TrialRecord, a
     return [graph(ids.BREAKDOWN, label, breakdown_figure(info)), provenance]
 
 
-def _pictures(workspace: Workspace, record: TrialRecord) -> list[Component]:
-    selection = Selection(study_name=record.study_name, trial=record.number)
-    artifacts = picture_artifacts(workspace.reader().artifacts(record.study_name, record.number))
-    if not artifacts:
-        return []
+def _scores(workspace: Workspace, artifacts: Sequence[Artifact]) -> list[Component]:
+    scores = trained_scores(workspace.folder, artifacts)
+    return [html.H3("Scores after full training"), facts(score_facts(scores))] if scores else []
+
+
+def _pictures(workspace: Workspace, artifacts: Sequence[Artifact]) -> list[Component]:
     pictures = [
         html.Figure(
             [
                 html.Img(
-                    src=picture_url(selection, artifact.sha256),
-                    alt=f"{artifact.kind} of trial {record.number}: not in {workspace.folder} any more",
+                    src=picture_url(Selection(study_name=artifact.study_name, trial=artifact.number), artifact.sha256),
+                    alt=f"{artifact.kind} of trial {artifact.number}: not in {workspace.folder} any more",
                 ),
-                html.Figcaption(artifact.path),
+                html.Figcaption(picture_caption(artifact)),
             ]
         )
-        for artifact in artifacts
+        for artifact in picture_artifacts(artifacts)
     ]
-    return [html.H3("Samples"), html.Div(pictures, className="pictures")]
+    return [html.H3("Samples"), html.Div(pictures, className="pictures")] if pictures else []
 
 
 def _commands(workspace: Workspace, record: TrialRecord) -> str:

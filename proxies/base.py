@@ -7,9 +7,12 @@ teacher and one seed. Imports no torch.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from search_space.arch import ArchConfig
+
+if TYPE_CHECKING:  # imports torch
+    from training.model import TextToImage
 
 Direction = Literal["minimize", "maximize"]
 
@@ -27,6 +30,8 @@ class ProxyScore:
     """What it is made of, and what it cost."""
     intermediate: tuple[tuple[int, float], ...] = ()
     """(step, value so far), in the order reported."""
+    model: "TextToImage | None" = field(default=None, repr=False, compare=False)
+    """What was trained for the score, in evaluation mode, for whoever wants to look at it; None without a training."""
 
 
 class AbstractProxy(ABC):

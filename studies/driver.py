@@ -4,7 +4,8 @@
 
 An architecture above the latency budget is told to the sampler as pruned, with the share by which it is above, before
 any training is spent: TPE orders such trials by that share, while a failure would teach it nothing. An architecture
-that was evaluated before takes over its result. What fails is kept with its reason, and the study goes on.
+that was evaluated before takes over its result. What fails is kept with its reason, and the study goes on; the same
+architecture would fail again, so its later trials take over the failure.
 
 Our row of a trial is written before Optuna is told. So when a run is killed at any moment, the next one finds every
 trial that Optuna still calls running, and the row says whether only the telling is missing or the trial was lost; a
@@ -13,6 +14,7 @@ lost one is failed and its parameters are tried again.
 
 import logging
 import math
+from pathlib import Path
 
 import optuna
 from optuna.trial import TrialState as OptunaState
@@ -42,9 +44,12 @@ _CANNOT_RUN_VIOLATION = 1.0  # of a network that the device cannot run: as bad a
 
 def is_evaluated(record: TrialRecord) -> bool:
     """Whether a trial counts as one of the study's evaluations."""
-    if record.state == "failed":
-        return record.failure is not None and record.failure.type not in NOT_EVALUATED
-    return record.state == "complete"
+    return record.state == "complete" or (_has_failed(record) and record.duplicate_of is None)
+
+
+def _has_failed(record: TrialRecord) -> bool:
+    """Whether a trial failed for a reason that its architecture shares the blame of, as far as anyone knows."""
+    return record.failure is not None and record.state == "failed" and record.failure.type not in NOT_EVALUATED
 
 
 class SearchDriver:
@@ -59,6 +64,7 @@ class SearchDriver:
         device: Device,
         latency_budget_ms: float | None,
         executor: AbstractExecutor,
+        workspace: Path,
     ) -> None:
         """Takes up a study where it stands.
 
@@ -69,6 +75,7 @@ class SearchDriver:
             device: Whose latency counts.
             latency_budget_ms: The most an architecture may take; None without a limit.
             executor: Evaluates; the caller closes it.
+            workspace: Where the files are that an evaluation leaves.
         """
         self._config = config
         self._study = study
@@ -76,12 +83,15 @@ class SearchDriver:
         self._device = device
         self._latency_budget_ms = latency_budget_ms
         self._executor = executor
+        self._workspace = workspace
         self._space = config.search_space
         self._table = LatencyTable(engine)
         self._writer = StudyWriter(engine, study.study_name)
         self._reader = StudyReader(engine)
         self._evaluated: dict[str, int] = {}
         """arch_id -> the trial that evaluated it."""
+        self._failed: dict[str, int] = {}
+        """arch_id -> the trial that failed with it."""
         self._tried: set[str] = set()
         """Every arch_id that was ever proposed."""
         self._in_flight: dict[int, str] = {}
@@ -166,6 +176,10 @@ class SearchDriver:
             self._num_duplicates_in_row += 1
             self._copy(trial.number, original)
             return False
+        if arch.arch_id in self._failed:
+            self._num_duplicates_in_row += 1
+            self._copy_failure(trial.number, self._failed[arch.arch_id])
+            return False
         for number, arch_id in self._in_flight.items():
             if arch_id == arch.arch_id:
                 self._num_duplicates_in_row += 1
@@ -206,12 +220,12 @@ class SearchDriver:
             case Failure():
                 logger.warning("trial %d failed: %s: %s", outcome.number, result.type, result.message)
                 self._fail(outcome.number, result)
+                self._failed[arch_id] = outcome.number
                 for number in followers:
-                    self._fail(
-                        number, Failure(type=result.type, message=f"as trial {outcome.number}: {result.message}")
-                    )
+                    self._copy_failure(number, outcome.number)
                 self._num_failures_in_row += 1
             case TrialResult():
+                self._register(outcome.number, result)
                 self._writer.complete_trial(outcome.number, result)
                 self._tell(outcome.number)
                 self._evaluated[arch_id] = outcome.number
@@ -227,6 +241,14 @@ class SearchDriver:
                 fix="see to the reason, then type the same command again to go on",
             )
 
+    def _register(self, number: int, result: TrialResult) -> None:
+        """Writes down the files that an evaluation left, before the trial counts as complete and is looked at."""
+        for kind, path in result.artifacts.items():
+            if (self._workspace / path).is_file():
+                self._writer.add_artifact(number, kind, self._workspace / path, workspace=self._workspace)
+            else:  # evaluated on another machine, whose workspace is not this one
+                logger.warning("trial %d left its %s elsewhere: %s is not here", number, kind, self._workspace / path)
+
     def _note(self, number: int) -> str:
         record = self._reader.trial(self._study.study_name, number)
         values = ", ".join(f"{name} {value:.4g}" for name, value in record.values.items())
@@ -236,8 +258,14 @@ class SearchDriver:
         self._writer.copy_trial(number, original=original)
         self._tell(number)
 
-    def _fail(self, number: int, failure: Failure) -> None:
-        self._writer.fail_trial(number, failure)
+    def _copy_failure(self, number: int, original: int) -> None:
+        failure = self._reader.trial(self._study.study_name, original).failure
+        assert failure is not None
+        repeated = Failure(type=failure.type, message=f"as trial {original}: {failure.message}")
+        self._fail(number, repeated, original=original)
+
+    def _fail(self, number: int, failure: Failure, *, original: int | None = None) -> None:
+        self._writer.fail_trial(number, failure, original=original)
         self._tell(number)
 
     def _tell(self, number: int) -> None:
@@ -272,7 +300,9 @@ class SearchDriver:
             self._num_evaluated += is_evaluated(record)
             if record.state == "complete":
                 self._evaluated[record.arch_id] = record.number
-            if record.state != "failed":
+            if _has_failed(record):
+                self._failed.setdefault(record.arch_id, record.number)
+            if record.state != "failed" or _has_failed(record):
                 self._tried.add(record.arch_id)
 
 

@@ -32,7 +32,7 @@ PATHS_BY_KIND = {
     "onnx": "onnx",
     "core_ml": "core_ml",
     "card": "README.md",
-    "samples": GRID_FILE,
+    "grid": GRID_FILE,
     "scores": SCORES_FILE,
     "manifest": MANIFEST_FILE,
 }
@@ -96,22 +96,14 @@ def text_encoder_module(model: TextToImage) -> ExportModule:
 
 
 class _TextEncoderByIds(nn.Module):
-    """A text encoder that takes ids `[B, L, K]` in place of captions; its parameters keep their names."""
+    """A text encoder that takes ids `[B, L, K]` in place of captions."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         super().__init__()
-        self.num_hashes = encoder.config.num_hashes
-        self.embeddings = encoder.embeddings
-        self.positions = encoder.positions
-        self.layers = encoder.layers
-        self.norm = encoder.norm
+        self.encoder = encoder
 
     def forward(self, ids: Tensor) -> Tensor:
-        context = self.embeddings(ids).sum(dim=2) * self.num_hashes**-0.5 + self.positions  # [B, L, D]
-        for layer in self.layers:
-            context = layer(context)  # [B, L, D]
-        normalised: Tensor = self.norm(context)  # [B, L, D]
-        return normalised
+        return self.encoder.encode_ids(ids)  # [B, L, D]
 
 
 def _key(trained: TrainedWinner, card: str) -> str:

@@ -1,25 +1,28 @@
 """The pictures that a trial left, read so that a page can show them: PNG and JPEG by their first bytes, nothing else.
 
-A database may come from a stranger. So a path must stay inside the workspace, the content must be what the database
-says it is, and a file's name decides nothing: an SVG or a page called `samples.png` is not a picture. Imports no torch.
+A file's name decides nothing: an SVG or a page called `samples.png` is not a picture. Imports no torch.
 """
 
 import base64
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from studies.artifact_files import read_artifact
 from studies.results import Artifact
 
-_PICTURE_KIND = "samples"
-_MAX_PICTURE_BYTES = 32 * 2**20
+_CAPTIONS = {"grid": "after its full training", "samples": "as the search saw it, after a short training"}
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
 def picture_artifacts(artifacts: Iterable[Artifact]) -> list[Artifact]:
     """The artifacts that should be pictures; one that was also copied into an export is listed once."""
-    by_content = {artifact.sha256: artifact for artifact in artifacts if artifact.kind == _PICTURE_KIND}
+    by_content = {artifact.sha256: artifact for artifact in artifacts if artifact.kind in _CAPTIONS}
     return list(by_content.values())
+
+
+def picture_caption(artifact: Artifact) -> str:
+    """What the picture shows, and where it is."""
+    return f"Trial {artifact.number} {_CAPTIONS[artifact.kind]}: {artifact.path}"
 
 
 def picture_type(content: bytes) -> str | None:
@@ -28,17 +31,9 @@ def picture_type(content: bytes) -> str | None:
 
 
 def read_picture(workspace: Path, artifact: Artifact) -> bytes | None:
-    """The picture's bytes; None if it is gone, outside the workspace, changed, too large or not a picture."""
-    root = workspace.resolve()
-    try:
-        path = (root / artifact.path).resolve()
-        if not path.is_relative_to(root) or path.stat().st_size > _MAX_PICTURE_BYTES:
-            return None
-        content = path.read_bytes()
-    except (OSError, ValueError):  # ValueError: a NUL in the path
-        return None
-    is_unchanged = hashlib.sha256(content).hexdigest() == artifact.sha256
-    return content if is_unchanged and picture_type(content) else None
+    """The picture's bytes; None if `read_artifact` gives none, or they are not a picture."""
+    content = read_artifact(workspace, artifact)
+    return content if content is not None and picture_type(content) else None
 
 
 def data_uri(content: bytes) -> str:

@@ -31,6 +31,9 @@ from studies.fingerprint import check_fingerprint, study_fingerprint
 from studies.lease import study_lease
 from studies.results import StudyReader, StudySummary, TrialRecord, pareto_front
 from studies.run_options import Until
+from studies.study_data import open_study_data
+from studies.trained_artifacts import register_trained
+from studies.trial_folder import trial_folder
 from studies.winner import choose_winner
 from studies.writer import StudyWriter
 
@@ -90,7 +93,7 @@ def run_study(run: StudyRun) -> StudyOutcome:
     _require_machine(run.config)
     backend = open_backend(run.config.device)
     engine = open_engine(run.storage_url)
-    data, config = _open_data(run.config)
+    data, config = open_study_data(run.config)
     run = dataclasses.replace(run, config=config)
     with study_lease(engine, run.study_name):
         logger.info("study %s in %s", run.study_name, display_url(engine.url))
@@ -150,16 +153,6 @@ def _require_machine(config: StudyConfig) -> None:
         )
 
 
-def _open_data(config: StudyConfig) -> "tuple[CaptionedImages, StudyConfig]":
-    """The data, and the study with a codec that suits it."""
-    from training.data.open_data import open_data
-    from training.latents import fitted_codec
-
-    data = open_data(config.data, image_size=config.image_size)
-    codec = fitted_codec(data, factor=config.teacher.codec.factor)
-    return data, dataclasses.replace(config, teacher=dataclasses.replace(config.teacher, codec=codec))
-
-
 def _open_study(run: StudyRun, engine: Engine, device: Device, data: "CaptionedImages") -> StudySummary:
     """The study's row: made now, or found with the same fingerprint."""
     from training.teacher import teacher_id
@@ -207,12 +200,13 @@ def _search(run: StudyRun, engine: Engine, device: Device, *, latency_budget_ms:
             device=device,
             latency_budget_ms=latency_budget_ms,
             executor=executor,
+            workspace=run.workspace,
         )
         driver.run()
 
 
 def _open_executor(run: StudyRun) -> AbstractExecutor:
-    evaluator = Evaluator(config=run.config, workspace=run.workspace.resolve())
+    evaluator = Evaluator(config=run.config, study_name=run.study_name, workspace=run.workspace.resolve())
     shared = dataclasses.replace(evaluator, num_threads=max(1, num_usable_cores() // run.num_workers))
     if run.ray_address is not None:
         from studies.executors.ray_tune import RayTuneExecutor
@@ -250,12 +244,12 @@ def _finish(
 
     from studies.trained import train_winner
 
-    folder = run.workspace / "studies" / run.study_name / f"trial-{winner.number:04}"
+    folder = trial_folder(run.workspace, run.study_name, winner.number)
     writer = StudyWriter(engine, run.study_name)
     trained = train_winner(
         arch, config=run.config, teacher=teacher, data=data, folder=folder / "trained", workspace=run.workspace
     )
-    writer.add_artifact(winner.number, "samples", trained.grid, workspace=run.workspace)
+    register_trained(writer, winner.number, trained, workspace=run.workspace)
     outcome = dataclasses.replace(outcome, scores=trained.scores)
     if run.until == "train":
         return outcome

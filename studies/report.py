@@ -152,8 +152,9 @@ def _winner_sections(
 ) -> Iterable[str]:
     from studies.arch_table import COLUMNS, arch_table
     from studies.figures import breakdown_figure
-    from studies.pictures import data_uri, picture_artifacts, read_picture
+    from studies.pictures import data_uri, picture_artifacts, picture_caption, read_picture
     from studies.provenance import arch_breakdown
+    from studies.trained_artifacts import score_facts, trained_scores
 
     assert winner.arch_id is not None  # only a lost trial has none
     arch = reader.arch(winner.arch_id)
@@ -171,11 +172,14 @@ def _winner_sections(
     except SnapNASError as error:
         breakdown = f"<p class='warning'>{html.escape(str(error))}</p>"
     yield _card("Where its milliseconds go", breakdown)
-    artifacts = picture_artifacts(reader.artifacts(study.name, winner.number))
+    artifacts = reader.artifacts(study.name, winner.number)
+    scores = trained_scores(workspace, artifacts)
+    if scores:
+        yield _card("Its scores after full training", _facts(score_facts(scores)))
     pictures = [
         f"<figure><img src='{data_uri(content)}' alt='{html.escape(artifact.kind)} of trial {winner.number}'>"
-        f"<figcaption>{html.escape(artifact.path)}</figcaption></figure>"
-        for artifact in artifacts
+        f"<figcaption>{html.escape(picture_caption(artifact))}</figcaption></figure>"
+        for artifact in picture_artifacts(artifacts)
         if (content := read_picture(workspace, artifact)) is not None
     ]
     if pictures:

@@ -56,6 +56,8 @@ class TrialResult:
     """The machine it ran on."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """JSON: the proxy's interim reports and whatever else is worth keeping."""
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+    """Kind -> path of a file it left in the workspace, relative to that, with forward slashes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,7 @@ class TrialRecord:
     violation: float | None
     """Latency above the budget, as a share of the budget; 0 or less keeps it. None without a budget."""
     duplicate_of: int | None
-    """The trial whose result this one took over."""
+    """The trial of the same architecture whose result, or failure, this one took over."""
     failure: Failure | None
     """Why there is no result; only for state failed."""
     details: Mapping[str, Any]
@@ -131,7 +133,7 @@ class Artifact:
     number: int
     """The trial."""
     kind: str
-    """samples, grid, weights, arch, onnx, core_ml, diffusers, card."""
+    """samples (of the search), grid (of the full training), scores, weights, arch, onnx, core_ml, diffusers, card."""
     path: str
     """Relative to the workspace, with forward slashes."""
     sha256: str
@@ -169,7 +171,7 @@ class StudySummary:
     created_at: datetime.datetime
     """UTC."""
     updated_at: datetime.datetime
-    """UTC: when a trial last began or ended."""
+    """UTC: when a trial last began, ended or left a file."""
 
 
 class StudyReader:
@@ -194,7 +196,7 @@ class StudyReader:
             return []
         with Session(self._engine) as session:
             rows = session.scalars(select(StudyRow).order_by(StudyRow.created_at.desc(), StudyRow.name)).all()
-        return [self._summary(row) for row in rows]
+            return [_summary(session, row) for row in rows]
 
     def study(self, name: str) -> StudySummary:
         """One study.
@@ -202,7 +204,9 @@ class StudyReader:
         Raises:
             UsageError: There is none of that name.
         """
-        return self._summary(self._study_row(name))
+        row = self._study_row(name)
+        with Session(self._engine) as session:
+            return _summary(session, row)
 
     def trials(self, study_name: str) -> list[TrialRecord]:
         """Every trial of a study, by number."""
@@ -273,27 +277,6 @@ class StudyReader:
             fix="python -m studies.run makes one",
         )
 
-    def _summary(self, row: StudyRow) -> StudySummary:
-        records = self.trials(row.name)
-        feasible = [record for record in records if record.is_feasible]
-        created_at = datetime.datetime.fromisoformat(row.created_at)
-        times = [created_at, *(record.finished_at or record.started_at for record in records)]
-        counts = {state: sum(record.state == state for record in records) for state in TRIAL_STATES}
-        return StudySummary(
-            name=row.name,
-            objectives=_objectives(row),
-            device=row.device,
-            device_id=row.device_id,
-            is_latency_estimated=row.is_latency_estimated,
-            latency_budget_ms=row.latency_budget_ms,
-            num_trials_by_state=counts,
-            best=min(feasible, key=lambda record: (record.losses[-1], record.number), default=None),
-            config=json.loads(row.config),
-            fingerprint=json.loads(row.fingerprint),
-            created_at=created_at,
-            updated_at=max(times),
-        )
-
 
 def pareto_front(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The feasible trials that no other feasible trial beats in one objective without losing in another.
@@ -309,6 +292,44 @@ def pareto_front(records: Sequence[TrialRecord]) -> list[TrialRecord]:
             front.append(record)
             best_loss = record.losses[1]
     return front
+
+
+def _summary(session: Session, row: StudyRow) -> StudySummary:
+    """The database counts and compares: a dashboard asks every few seconds, about studies of thousands of trials."""
+    objectives = _objectives(row)
+    last_change = sqlalchemy.func.max(sqlalchemy.func.coalesce(TrialRow.finished_at, TrialRow.started_at))
+    query = select(TrialRow.state, sqlalchemy.func.count(), last_change)
+    by_state = session.execute(query.where(TrialRow.study_name == row.name).group_by(TrialRow.state)).all()
+    left_file = select(sqlalchemy.func.max(ArtifactRow.created_at)).where(ArtifactRow.study_name == row.name)
+    times = [row.created_at, session.scalar(left_file), *(changed_at for _, _, changed_at in by_state)]
+    best = session.scalar(_best_trial(row.name, objectives[-1]))
+    counts = {state: number for state, number, _ in by_state}
+    return StudySummary(
+        name=row.name,
+        objectives=objectives,
+        device=row.device,
+        device_id=row.device_id,
+        is_latency_estimated=row.is_latency_estimated,
+        latency_budget_ms=row.latency_budget_ms,
+        num_trials_by_state={state: counts.get(state, 0) for state in TRIAL_STATES},
+        best=None if best is None else _record(best, objectives),
+        config=json.loads(row.config),
+        fingerprint=json.loads(row.fingerprint),
+        created_at=datetime.datetime.fromisoformat(row.created_at),
+        updated_at=max(datetime.datetime.fromisoformat(time) for time in times if time is not None),
+    )
+
+
+def _best_trial(study_name: str, objective: Objective) -> sqlalchemy.Select[TrialRow]:
+    """The feasible trial with the best proxy value, of equal ones the first; see `TrialRecord.is_feasible`."""
+    value = TrialRow.proxy_value
+    keeps_budget = sqlalchemy.or_(TrialRow.violation.is_(None), TrialRow.violation <= 0)
+    return (
+        select(TrialRow)
+        .where(TrialRow.study_name == study_name, TrialRow.state == "complete", keeps_budget)
+        .order_by(value.asc() if objective.direction == "minimize" else value.desc(), TrialRow.number)
+        .limit(1)
+    )
 
 
 def _objectives(row: StudyRow) -> tuple[Objective, ...]:

@@ -27,6 +27,7 @@ def resolve(options: RunOptions) -> "StudyRun":
         UsageError: A name is unknown, or options do not go together.
     """
     from studies.pipeline import StudyRun
+    from studies.selection import storage_url
 
     config = _config(options)
     name = options.study or config.recipe
@@ -38,7 +39,7 @@ def resolve(options: RunOptions) -> "StudyRun":
         config=config,
         study_name=name,
         workspace=options.out,
-        storage_url=options.storage or f"sqlite:///{options.out / 'snapnas.db'}",
+        storage_url=storage_url(options.storage, options.out),
         num_workers=options.workers,
         ray_address=options.ray,
         until=options.until,

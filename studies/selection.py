@@ -20,6 +20,7 @@ from search_space.arch import ArchConfig
 from search_space.errors import StorageError, UsageError
 from studies.config import StudyConfig
 from studies.results import StudyReader, StudySummary, TrialRecord
+from studies.trial_folder import trial_folder
 from studies.winner import choose_winner
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class SelectedTrial:
 
     def folder(self, workspace: Path) -> Path:
         """Where `studies.run` keeps what belongs to the trial."""
-        return workspace / "studies" / self.study.name / f"trial-{self.number:04}"
+        return trial_folder(workspace, self.study.name, self.number)
 
 
 def storage_url(storage: str | None, workspace: Path) -> str:

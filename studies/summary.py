@@ -61,7 +61,7 @@ def _closing_lines(outcome: StudyOutcome) -> list[str]:
     if outcome.scores:
         lines.append("scores: " + ", ".join(f"{name} {value:.3f}" for name, value in outcome.scores.items()))
     if outcome.exported:
-        lines += [f"samples: {outcome.exported['samples']}", f"exported: {outcome.exported['card'].parent}"]
+        lines += [f"samples: {outcome.exported['grid']}", f"exported: {outcome.exported['card'].parent}"]
     return lines
 
 

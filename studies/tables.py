@@ -99,7 +99,7 @@ class ArtifactRow(StudyBase):
     path: Mapped[str] = mapped_column(String(500), primary_key=True)
     """Relative to the workspace, with forward slashes."""
     kind: Mapped[str]
-    """samples, grid, weights, arch, onnx, core_ml, diffusers, card."""
+    """See `studies.results.Artifact`."""
     sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int]
     created_at: Mapped[str]

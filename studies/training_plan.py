@@ -18,10 +18,12 @@ from studies.lease import study_lease
 from studies.recipes import study_config
 from studies.run_options import DEFAULT_RECIPE
 from studies.selection import SelectedTrial, open_existing, select_study, select_trial, storage_url, stored_config
+from studies.study_data import open_study_data
+from studies.train_options import TrainOptions
+from studies.trained_artifacts import register_trained
 from studies.writer import StudyWriter
 
 if TYPE_CHECKING:
-    from studies.train import TrainOptions
     from studies.trained import TrainedWinner
 
 _IMAGE_CHANNELS = 3
@@ -58,7 +60,7 @@ class TrainingPlan:
         }
 
 
-def resolve(options: "TrainOptions") -> TrainingPlan:
+def resolve(options: TrainOptions) -> TrainingPlan:
     """What the options ask for; reads, and writes nothing.
 
     Raises:
@@ -97,27 +99,22 @@ def carry_out(plan: TrainingPlan) -> "TrainedWinner":
     with study_lease(engine, plan.trial.study.name):
         trained = _train(plan)
         writer = StudyWriter(engine, plan.trial.study.name)
-        writer.add_artifact(plan.trial.number, "samples", trained.grid, workspace=plan.workspace)
-        writer.add_artifact(plan.trial.number, "weights", trained.weights, workspace=plan.workspace)
+        register_trained(writer, plan.trial.number, trained, workspace=plan.workspace)
     return trained
 
 
 def _train(plan: TrainingPlan) -> "TrainedWinner":
     from studies.trained import train_winner
-    from training.data.open_data import open_data
-    from training.latents import fitted_codec
     from training.teacher import load_or_train_teacher
 
-    data = open_data(plan.config.data, image_size=plan.config.image_size)
-    codec = fitted_codec(data, factor=plan.config.teacher.codec.factor)
-    config = dataclasses.replace(plan.config, teacher=dataclasses.replace(plan.config.teacher, codec=codec))
+    data, config = open_study_data(plan.config)
     teacher = load_or_train_teacher(data, config.teacher, workspace=plan.workspace)
     return train_winner(
         plan.arch, config=config, teacher=teacher, data=data, folder=plan.folder, workspace=plan.workspace
     )
 
 
-def _with_options(config: StudyConfig, options: "TrainOptions") -> StudyConfig:
+def _with_options(config: StudyConfig, options: TrainOptions) -> StudyConfig:
     """The study's settings with what the flags replace."""
     if options.data is not None:
         config = dataclasses.replace(config, data=options.data)

@@ -124,9 +124,9 @@ class StudyWriter:
             host=result.host,
         )
 
-    def fail_trial(self, number: int, failure: Failure) -> None:
-        """Ends a trial without a result, with the reason."""
-        self._finish(number, state="failed", **_reason(failure))
+    def fail_trial(self, number: int, failure: Failure, *, original: int | None = None) -> None:
+        """Ends a trial without a result, with the reason; `original` had the same architecture and failed before."""
+        self._finish(number, state="failed", duplicate_of=original, **_reason(failure))
 
     def reject_trial(self, number: int, failure: Failure | None) -> None:
         """Ends a trial whose architecture breaks the latency budget, or cannot run on the device for this reason."""

@@ -57,13 +57,20 @@ class SampleStudy:
             self.writer.complete_trial(number, TrialResult(proxy_value=value, duration_s=1.5, host="here"))
             self.add_picture(number)
 
-    def add_picture(self, number: int, name: str = "samples.png") -> Path:
+    def add_picture(self, number: int, name: str = "samples.png", *, kind: str = "samples", width: int = 320) -> Path:
         """Adds a sheet of samples to a trial."""
         path = self.folder / "trials" / str(number) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.linear_gradient("L").resize((320, 160)).convert("RGB").save(path)
-        self.writer.add_artifact(number, "samples", path, workspace=self.folder)
+        Image.linear_gradient("L").resize((width, 160)).convert("RGB").save(path)
+        self.writer.add_artifact(number, kind, path, workspace=self.folder)
         return path
+
+    def add_training(self, number: int) -> None:
+        """Adds what a full training would: scores, and a picture of its own."""
+        self.add_picture(number, "grid.png", kind="grid", width=400)
+        path = self.folder / "trials" / str(number) / "scores.json"
+        path.write_text('{"counting": 0.25, "overall": 0.75, "velocity_error": 0.0625}')
+        self.writer.add_artifact(number, "scores", path, workspace=self.folder)
 
 
 def sample_arch(number: int) -> ArchConfig:

@@ -20,7 +20,7 @@ from search_space.errors import SnapNASError
 from search_space.space import random_arch, suggest_arch
 from studies.config import LatencyLimit
 from studies.optuna_study import LATENCY_CONSTRAINT
-from studies.results import TrialResult, pareto_front
+from studies.results import StudyReader, TrialResult, pareto_front
 from studies.writer import MAX_LOG_BYTES, StudyWriter
 from tests.studies.searching import STUDY, Counting, check_invariants, open_search, search, search_config
 
@@ -56,6 +56,21 @@ def test_a_search_evaluates_as_many_architectures_as_asked_and_a_second_one_none
     assert [record.details for record in records] == [{"not_a_number": None}] * 4
     assert search(search_engine, second)[0] == records
     assert second.arch_ids == []
+
+
+def test_what_an_evaluation_left_is_registered_and_what_is_not_here_costs_nothing(
+    search_engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "workspace" / "sheet.png").write_bytes(b"picture")
+    evaluate = Counting(artifacts={"samples": "sheet.png", "grid": "elsewhere.png"})
+    records, trials = search(search_engine, evaluate, search_config(num_trials=2))
+    check_invariants(records, trials)
+    artifacts = StudyReader(search_engine).artifacts(STUDY)
+    assert [(artifact.number, artifact.kind, artifact.path) for artifact in artifacts] == [
+        (0, "samples", "sheet.png"),
+        (1, "samples", "sheet.png"),
+    ]
+    assert "trial 1 left its grid elsewhere" in caplog.text
 
 
 def test_more_trials_go_on_where_the_search_ended(search_engine: Engine) -> None:
@@ -142,6 +157,21 @@ def test_an_exception_is_kept_with_its_log(search_engine: Engine) -> None:
     assert failure.message.startswith("out of  memory")
     assert len(failure.log.encode()) <= MAX_LOG_BYTES
     assert failure.log.rstrip().endswith("memory")
+
+
+def test_what_failed_is_not_evaluated_again(search_engine: Engine) -> None:
+    failing = Counting({1: _raise(RuntimeError("too large"))})
+    _, trials = search(search_engine, failing, search_config(num_trials=2))
+    with open_search(search_engine) as study:
+        study.enqueue_trial(trials[1].params)
+    evaluate = Counting()
+    records, trials = search(search_engine, evaluate, search_config(num_trials=3))
+    check_invariants(records, trials)
+    assert [record.state for record in records] == ["complete", "failed", "failed", "complete"]
+    assert [record.duplicate_of for record in records] == [None, None, 1, None]
+    assert (records[2].failure and records[2].failure.message) == "as trial 1: too large"
+    assert failing.arch_ids[1] not in evaluate.arch_ids
+    assert search(search_engine, Counting(), search_config(num_trials=3))[0] == records
 
 
 def test_many_failures_in_a_row_stop_the_search_and_a_resumed_one_goes_on(search_engine: Engine) -> None:

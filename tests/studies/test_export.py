@@ -12,7 +12,8 @@ from search_space.errors import StorageError, UsageError
 from studies.export import ExportOptions, export
 from studies.exported import PATHS_BY_KIND
 from studies.results import StudyReader
-from studies.train import TrainOptions, train
+from studies.train import train
+from studies.train_options import TrainOptions
 from tests.studies.small_study import STUDY, make_small_study
 from tests.studies.small_training import small_arch
 

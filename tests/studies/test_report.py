@@ -36,6 +36,18 @@ def test_report_shows_front_winner_and_pictures(filled_study: SampleStudy, tmp_p
     assert "latency is an estimate, never measured" in page
 
 
+def test_report_shows_what_the_full_training_gave(filled_study: SampleStudy, tmp_path: Path) -> None:
+    winner = StudyReader(filled_study.engine).study(STUDY).best
+    assert winner is not None
+    assert "full training" not in _without_plotly(_report(filled_study, tmp_path))
+    filled_study.add_training(winner.number)
+    page = _without_plotly(_report(filled_study, tmp_path))
+    scores = re.findall(r"<dt>(overall|velocity error|counting)</dt><dd>([0-9.]+)</dd>", page)
+    assert scores == [("overall", "0.75"), ("velocity error", "0.0625"), ("counting", "0.25")]
+    for kind in ("after its full training", "as the search saw it"):
+        assert page.count(f"<figcaption>Trial {winner.number} {kind}") == 1
+
+
 def test_report_loads_nothing(filled_study: SampleStudy, tmp_path: Path) -> None:
     page = _report(filled_study, tmp_path)
     assert "default-src 'none'" in page

@@ -1,17 +1,24 @@
 """The front is what it claims to be, and a reader gives back what the writer wrote."""
 
+import dataclasses
 import datetime
+import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from profilers.storage import open_engine
 from search_space.errors import UsageError
-from studies.results import Direction, Objective, StudyReader, TrialRecord, TrialState, pareto_front
+from studies.results import TRIAL_STATES, Direction, Objective, StudyReader, TrialRecord, TrialState, pareto_front
+from studies.tables import StudyRow
 from studies.writer import StudyWriter
+from tests.studies.sample_study import OBJECTIVES, SampleStudy
+from tests.studies.sample_study import STUDY as SAMPLE_STUDY
 from tests.studies.searching import STUDY, Counting, search, search_config
 
 
@@ -84,6 +91,21 @@ def test_a_summary_counts_every_state_and_names_the_best(search_engine: Engine) 
     assert reader.arch(summary.best.arch_id).arch_id == summary.best.arch_id
     with pytest.raises(UsageError, match="no trial 7"):
         reader.trial(STUDY, 7)
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_a_summary_says_what_its_trials_say(filled_study: SampleStudy, direction: Direction) -> None:
+    objectives = (OBJECTIVES[0], dataclasses.replace(OBJECTIVES[1], direction=direction))
+    with Session(filled_study.engine) as session, session.begin():
+        session.get_one(StudyRow, SAMPLE_STUDY).objectives = json.dumps([vars(one) for one in objectives])
+    reader = StudyReader(filled_study.engine)
+    records, (summary,) = reader.trials(SAMPLE_STUDY), reader.studies()
+    assert summary.num_trials_by_state == dict.fromkeys(TRIAL_STATES, 0) | Counter(one.state for one in records)
+    feasible = [record for record in records if record.is_feasible]
+    assert summary.best == min(feasible, key=lambda record: (record.losses[-1], record.number))
+    times = [record.finished_at or record.started_at for record in records]
+    times += [artifact.created_at for artifact in reader.artifacts(SAMPLE_STUDY)]
+    assert summary.updated_at == max(times)
 
 
 def test_an_artifact_is_relative_to_the_workspace_and_changes_with_its_content(

@@ -199,7 +199,7 @@ def test_the_whole_path_ends_with_an_export_and_is_not_walked_twice(searched: Pa
     first = _run(*arguments)
     assert first.returncode == 0, first.stderr
     document = json.loads(first.stdout)
-    assert {"arch", "weights", "onnx", "core_ml", "diffusers", "card", "samples"} <= set(document["exported"])
+    assert {"arch", "weights", "onnx", "core_ml", "diffusers", "card", "grid"} <= set(document["exported"])
     assert all((ROOT / path).exists() for path in document["exported"].values())
     assert "overall" in document["winner"]["scores"]
     engine = open_engine(f"sqlite:///{workspace}/snapnas.db")

@@ -14,7 +14,9 @@ from search_space.errors import UsageError
 from search_space.space import random_arch
 from search_space.spaces import search_space
 from studies.results import StudyReader
-from studies.train import TrainOptions, train
+from studies.train import train
+from studies.train_options import TrainOptions
+from studies.trained_artifacts import trained_scores
 from tests.studies.small_study import STUDY, make_small_study
 from tests.studies.small_training import small_arch
 
@@ -82,8 +84,9 @@ def test_a_trial_is_trained_registered_and_not_trained_again(
     assert document["scores"]["velocity_error"] > 0
 
     artifacts = {artifact.kind: artifact for artifact in StudyReader(engine).artifacts(STUDY, 0)}
-    assert artifacts.keys() == {"samples", "weights"}
-    assert artifacts["samples"].path == "studies/small/trial-0000/trained/samples.png"
+    assert artifacts.keys() == {"grid", "scores", "weights"}
+    assert artifacts["grid"].path == "studies/small/trial-0000/trained/samples.png"
+    assert trained_scores(tmp_path, artifacts.values()) == document["scores"]
     weights = (tmp_path / artifacts["weights"].path).read_bytes()
     assert artifacts["weights"].sha256 == hashlib.sha256(weights).hexdigest()
 

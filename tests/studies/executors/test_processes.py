@@ -51,7 +51,7 @@ def test_a_killed_worker_is_an_outcome_and_the_others_go_on() -> None:
 
 def test_an_outcome_survives_its_json() -> None:
     for result in (
-        TrialResult(proxy_value=1.5, duration_s=2.0, host="h", details={"a": 1}),
+        TrialResult(proxy_value=1.5, duration_s=2.0, host="h", details={"a": 1}, artifacts={"samples": "a/b.png"}),
         Failure(type="T", message="m"),
     ):
         assert Outcome.from_json(Outcome(number=3, result=result).to_json()) == Outcome(number=3, result=result)
