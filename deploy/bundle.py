@@ -69,7 +69,7 @@ def unet_module(unet: UNet, *, batch_size: int = 1) -> ExportModule:
         module=UNetByPosition(unet),
         inputs=tuple(inputs.values()),
         input_names=tuple(inputs),
-        output_names=("velocity",),
+        output_names=("prediction",),
     )
 
 

@@ -7,6 +7,9 @@ from search_space.errors import UsageError
 from training.config import TextEncoderConfig, TrainingConfig
 from training.presets import TINY_PROXY_TRAINING, TINY_TEXT_ENCODER
 
+NUM_TIMESTEP_SLICES = 8
+"""Into so many slices the held-out error is resolved; each needs a picture."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationProxyConfig:
@@ -28,8 +31,9 @@ class DistillationProxyConfig:
     def __post_init__(self) -> None:
         for name in ("num_held_out_images", "report_every_steps", "num_report_images"):
             value = getattr(self, name)
-            if value < 1:
-                raise UsageError(f"distillation proxy {name} {value}", allowed="an integer from 1")
+            smallest = 1 if name == "report_every_steps" else NUM_TIMESTEP_SLICES
+            if value < smallest:
+                raise UsageError(f"distillation proxy {name} {value}", allowed=f"an integer from {smallest}")
         if self.training.max_duration_s is not None:
             raise UsageError(
                 f"distillation proxy with max_duration_s {self.training.max_duration_s}",

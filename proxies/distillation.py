@@ -52,15 +52,24 @@ class DistillationProxy(AbstractProxy):
     def score(self, arch: ArchConfig, *, seed: int, report: Report | None = None) -> ProxyScore:
         started_s = time.perf_counter()
         intermediate: list[tuple[int, float]] = []
+        shift = self._config.training.timestep_shift
 
         def report_error(step: int, averaged: TextToImage) -> None:
-            value = velocity_error(averaged, self._data, num_images=self._config.num_report_images).mean
+            num_images = self._config.num_report_images
+            value = velocity_error(averaged, self._data, num_images=num_images, timestep_shift=shift).mean
             intermediate.append((step, value))
             if report is not None:
                 report(step, value)
 
+        model = build_text_to_image(
+            arch,
+            text_encoder=self._config.text_encoder,
+            codec=self._codec,
+            prediction=self._config.training.prediction,
+            seed=seed,
+        )
         result = train(
-            build_text_to_image(arch, text_encoder=self._config.text_encoder, codec=self._codec, seed=seed),
+            model,
             self._data,
             dataclasses.replace(self._config.training, seed=seed),
             teacher=self._teacher,
@@ -69,10 +78,11 @@ class DistillationProxy(AbstractProxy):
             report_every_steps=self._config.report_every_steps,
             description=f"scoring {arch.arch_id}",
         )
-        error = velocity_error(result.model, self._data, num_images=self._config.num_held_out_images)
+        num_images = self._config.num_held_out_images
+        error = velocity_error(result.model, self._data, num_images=num_images, timestep_shift=shift)
         details = {f"velocity_error_{index}": value for index, value in enumerate(error.by_timestep)}
         details |= {"training_loss": result.loss, "duration_s": time.perf_counter() - started_s}
-        return ProxyScore(value=error.mean, details=details, intermediate=tuple(intermediate))
+        return ProxyScore(value=error.mean, details=details, intermediate=tuple(intermediate), model=result.model)
 
     def score_macs(self, arch: ArchConfig) -> int:
         """Multiply-adds that `score` is going to spend on training, the teacher's aside: a price without a run."""

@@ -16,8 +16,8 @@ from profilers.subject import Subject
 from search_space.arch import ArchConfig
 from search_space.walk import block_specs
 from studies.trained import GRID_FILE, TrainedWinner
-from training.config import SamplingConfig, TextEncoderConfig
-from training.model import CONFIG_FILE, TextToImage
+from training.config import Prediction, SamplingConfig, TextEncoderConfig
+from training.model import CONFIG_FILE, SMALLEST_T, TextToImage
 from training.text_encoder import token_ids
 
 _LOWER_IS_BETTER = ("velocity_error", "frechet_distance")
@@ -55,6 +55,13 @@ def model_card(trained: TrainedWinner, arch: ArchConfig, latencies: Sequence[Lat
         ),
         sample_image=GRID_FILE,
     )
+
+
+_PREDICTION: dict[Prediction, str] = {
+    "velocity": "Its output `prediction` is the velocity v.",
+    "image": f"Its output `prediction` is the clean latent; v = (`sample` - `prediction`) / max(t, {SMALLEST_T}).",
+}
+"""How the network's output becomes a velocity."""
 
 
 def latency_rows(arch: ArchConfig, table: LatencyTable, device: Device) -> tuple[LatencyRow, ...]:
@@ -177,7 +184,8 @@ def _sampler_section(model: TextToImage, sampling: SamplingConfig) -> str:
 1. `sample` starts as normal noise `[1, {channels}, {size}, {size}]`. Times go from u = 1 to 0 in {sampling.steps} equal
    steps{shifted}.
 2. At each time t, run `unet` with `timestep` = 1000 t twice: with the caption's context (v_text) and with the empty
-   caption's (v_empty). v = v_empty + {sampling.guidance} (v_text - v_empty).
+   caption's (v_empty). {_PREDICTION[model.prediction]}
+   v = v_empty + {sampling.guidance} (v_text - v_empty).
 3. `sample` += (next t - t) v. After the last step it is the picture's latent.
 4. Decode: channel c f f + i f + j at (y, x) becomes colour c at (f y + i, f x + j), with f = {codec.factor}; then times
    {codec.standard_deviation} plus {codec.mean}, clipped to -1..1. `{CONFIG_FILE}` holds these under `codec`."""

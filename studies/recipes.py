@@ -66,7 +66,7 @@ def smoke() -> StudyConfig:
         proxy=DistillationProxyConfig(
             training=dataclasses.replace(TINY_PROXY_TRAINING, num_steps=2, batch_size=4, warm_up_steps=1),
             num_held_out_images=8,
-            num_report_images=4,
+            num_report_images=8,
         ),
         teacher=dataclasses.replace(tiny_teacher(TINY_SCENES_CODEC), training=training),
         winner_training=dataclasses.replace(training, distillation=follow),

@@ -87,7 +87,11 @@ def train_winner(
     decisions = _decisions(arch, config, data)
     if not folder.exists():
         model = build_text_to_image(
-            arch, text_encoder=config.teacher.text_encoder, codec=config.teacher.codec, seed=config.winner_training.seed
+            arch,
+            text_encoder=config.teacher.text_encoder,
+            codec=config.teacher.codec,
+            prediction=config.winner_training.prediction,
+            seed=config.winner_training.seed,
         )
         result = train(
             model,
@@ -172,7 +176,7 @@ def _score_and_sample(
     prompts = data.prompts()[: config.num_score_prompts]
     images = _sampled(model, prompts, config)  # [B, 3, H, W]
     save_grid(images[: config.num_grid_prompts], prompts[: config.num_grid_prompts], grid)
-    error = velocity_error(model, data).mean
+    error = velocity_error(model, data, timestep_shift=config.winner_training.timestep_shift).mean
     return {"velocity_error": error, **score_samples(data, images, prompts, cache_dir=cache_dir)}
 
 

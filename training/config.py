@@ -14,6 +14,7 @@ from search_space.arch import ArchConfig
 from search_space.errors import UsageError
 
 Precision = Literal["fp32", "bf16", "auto"]
+Prediction = Literal["velocity", "image"]
 OptimizerName = Literal["adamw", "muon"]
 
 
@@ -105,6 +106,8 @@ class TrainingConfig:
     """The share of captions emptied, which teaches the unconditional velocity that guidance needs."""
     timestep_shift: float = 1.0
     """Above 1, timesteps move towards noise, as SD3 does for higher resolutions."""
+    prediction: Prediction = "velocity"
+    """What the UNet gives: the velocity, or the clean latent that the velocity then follows from."""
     precision: Precision = "fp32"
     """bf16 runs matrix products in bfloat16 (autocast); weights and optimiser stay fp32. auto: where it is fast."""
     seed: int = 0
@@ -127,6 +130,7 @@ class TrainingConfig:
         _check(self.warm_up_steps >= 0, f"training warm_up_steps {self.warm_up_steps}", "an integer from 0")
         _check(self.precision in ("fp32", "bf16", "auto"), f"training precision {self.precision!r}", "fp32, bf16, auto")
         _check(self.optimizer in ("adamw", "muon"), f"training optimizer {self.optimizer!r}", "adamw, muon")
+        _check(self.prediction in ("velocity", "image"), f"training prediction {self.prediction!r}", "velocity, image")
         if self.max_duration_s is not None:
             _check(self.max_duration_s > 0, f"training max_duration_s {self.max_duration_s}", "seconds above 0")
 

@@ -49,7 +49,11 @@ def sample_timesteps(num: int, *, generator: torch.Generator, shift: float = 1.0
     takes a good part of the variance out of a small batch's loss.
     """
     slices = torch.randperm(num, generator=generator)  # [num]
-    quantiles = (slices + torch.rand(num, generator=generator)) / num  # [num]
+    return timesteps_at((slices + torch.rand(num, generator=generator)) / num, shift=shift)
+
+
+def timesteps_at(quantiles: Tensor, *, shift: float = 1.0) -> Tensor:
+    """The timesteps below which this share of all training timesteps lies: `[num]` in [0, 1] to `[num]` in (0, 1)."""
     normal = torch.special.ndtri(quantiles.clamp(1e-4, 1 - 1e-4))  # [num]
     return shift_timesteps(torch.sigmoid(normal), shift)
 

@@ -18,13 +18,16 @@ from search_space.arch import ArchConfig
 from search_space.arch_json import arch_from_json
 from search_space.errors import UsageError
 from search_space.unet import UNet
-from training.config import SpaceToDepthConfig, TextEncoderConfig
+from training.config import Prediction, SpaceToDepthConfig, TextEncoderConfig
 from training.latents import open_codec
 from training.text_encoder import TextEncoder
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "text_to_image.json"
 FORMAT_VERSION = 1
+
+SMALLEST_T = 0.05
+"""Below this t, the velocity of a predicted clean latent is computed as if at it, since it divides by t."""
 
 _TIMESTEP_SCALE = 1000.0
 
@@ -36,10 +39,15 @@ class TextToImage(nn.Module):
     """
 
     def __init__(
-        self, arch: ArchConfig, text_encoder: TextEncoderConfig | None = None, codec: SpaceToDepthConfig | None = None
+        self,
+        arch: ArchConfig,
+        text_encoder: TextEncoderConfig | None = None,
+        codec: SpaceToDepthConfig | None = None,
+        prediction: Prediction = "velocity",
     ) -> None:
         super().__init__()
         self.arch = arch
+        self.prediction = prediction
         self.codec = open_codec(codec or SpaceToDepthConfig())
         _check_arch(arch, num_latent_channels=self.codec.num_channels)
         self.unet = UNet(arch)
@@ -65,12 +73,23 @@ class TextToImage(nn.Module):
 
     def velocity(self, latent: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The predicted velocity `[B, C, H, W]` at `latent` `[B, C, H, W]` and t `[B]` in [0, 1]."""
-        velocity: Tensor = self.unet(latent, t * _TIMESTEP_SCALE, context)
-        return velocity
+        output: Tensor = self.unet(latent, t * _TIMESTEP_SCALE, context)
+        return self._to_velocity(output, latent, t)
 
     def velocity_and_features(self, latent: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The velocity, and the outputs of the middle and of every up stage (lowest resolution first)."""
-        return self.unet.forward_with_features(latent, t * _TIMESTEP_SCALE, context)
+        output, features = self.unet.forward_with_features(latent, t * _TIMESTEP_SCALE, context)
+        return self._to_velocity(output, latent, t), features
+
+    def _to_velocity(self, output: Tensor, latent: Tensor, t: Tensor) -> Tensor:
+        """x_t = (1 - t) x_0 + t eps and v = eps - x_0, so v = (x_t - x_0) / t.
+
+        A clean latent has far fewer degrees of freedom than noise, which a narrow network cannot pass on from its input
+        to a velocity (Li and He, "Back to Basics: Let Denoising Generative Models Denoise", arXiv:2511.13720).
+        """
+        if self.prediction == "velocity":
+            return output
+        return (latent - output) / t.clamp(min=SMALLEST_T)[:, None, None, None]  # [B, C, H, W]
 
 
 def build_text_to_image(
@@ -78,12 +97,13 @@ def build_text_to_image(
     *,
     text_encoder: TextEncoderConfig | None = None,
     codec: SpaceToDepthConfig | None = None,
+    prediction: Prediction = "velocity",
     seed: int,
 ) -> TextToImage:
     """A new model with random weights decided by `seed` alone; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return TextToImage(arch, text_encoder, codec)
+        return TextToImage(arch, text_encoder, codec, prediction)
 
 
 def save_text_to_image(model: TextToImage, folder: Path) -> None:
@@ -97,6 +117,7 @@ def save_text_to_image(model: TextToImage, folder: Path) -> None:
         "arch": json.loads(model.arch.to_json()),
         "text_encoder": dataclasses.asdict(model.text_encoder.config),
         "codec": dataclasses.asdict(model.codec.config),
+        "prediction": model.prediction,
     }
     (folder / CONFIG_FILE).write_text(json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
@@ -113,6 +134,7 @@ def load_text_to_image(folder: Path) -> TextToImage:
             arch_from_json(json.dumps(document["arch"])),
             text_encoder=TextEncoderConfig(**document["text_encoder"]),
             codec=SpaceToDepthConfig(**document["codec"]),
+            prediction=document["prediction"],
             seed=0,
         )
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))

@@ -39,7 +39,11 @@ def _train_into(folder: Path, data: CaptionedImages, config: TeacherConfig) -> N
     """Leaves either the whole teacher or checkpoints to go on from, whenever it is killed."""
     unfinished = folder.with_name(f"{folder.name}.training")
     model = build_text_to_image(
-        config.arch, text_encoder=config.text_encoder, codec=config.codec, seed=config.training.seed
+        config.arch,
+        text_encoder=config.text_encoder,
+        codec=config.codec,
+        prediction=config.training.prediction,
+        seed=config.training.seed,
     )
     result = train(
         model,

@@ -91,7 +91,7 @@ def test_an_export_holds_everything_and_verifies(tmp_path: Path) -> None:
     assert load_unet(folder).arch.arch_id == textless_arch().arch_id
     unet = read_core_ml(folder / "core_ml" / "unet.mlpackage")
     assert unet.input_shapes == {"sample": (1, 4, 8, 8), "timestep": (1,)}
-    assert unet.output_shapes == {"velocity": (1, 4, 8, 8)}
+    assert unet.output_shapes == {"prediction": (1, 4, 8, 8)}
     assert unet.metadata["arch_id"] == textless_arch().arch_id
     assert [row.parity.agrees for row in export.parities if row.file.startswith("onnx")] == [True, True]
     card = (folder / "README.md").read_text()

@@ -89,7 +89,7 @@ def test_a_whole_unet_converts_to_core_ml(tmp_path: Path, arch: ArchConfig) -> N
     assert parity.agrees or not parity.is_checked
     description = read_core_ml(path)
     assert description.input_shapes == {"sample": (1, 4, 8, 8), "timestep": (1,), "context": (1, 5, 16)}
-    assert description.output_shapes == {"velocity": (1, 4, 8, 8)}
+    assert description.output_shapes == {"prediction": (1, 4, 8, 8)}
     assert description.operators["softmax"] == 2 * sum(
         block.spec.depth if block.spec.self_attention and block.spec.cross_attention else block.spec.depth / 2
         for block in small_unet(arch).blocks

@@ -10,7 +10,14 @@ from search_space.arch import AddedConditioning
 from search_space.errors import UsageError
 from tests.training.small import make_arch, make_model
 from training.flow_matching import sample
-from training.model import CONFIG_FILE, WEIGHTS_FILE, TextToImage, load_text_to_image, save_text_to_image
+from training.model import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    TextToImage,
+    build_text_to_image,
+    load_text_to_image,
+    save_text_to_image,
+)
 
 
 def test_a_seed_decides_the_weights_and_leaves_the_global_state_alone() -> None:
@@ -30,6 +37,24 @@ def test_velocity_has_the_latents_shape_and_depends_on_time_and_text(model: Text
     assert early.shape == latent.shape
     assert not torch.allclose(early, late)
     assert not torch.allclose(early, blue)
+
+
+def test_a_predicted_image_reached_along_its_velocity_is_that_image() -> None:
+    """x_t - t v = x_0, whatever t."""
+    model = build_text_to_image(make_arch(), prediction="image", seed=0).eval()
+    latent = torch.randn(3, *model.latent_shape, generator=torch.Generator().manual_seed(0))
+    t, context = torch.tensor([0.06, 0.5, 1.0]), model.encode_text(["red", "green", "blue"])
+    image = model.unet(latent, 1000 * t, context)
+    velocity, features = model.velocity_and_features(latent, t, context)
+    torch.testing.assert_close(latent - t[:, None, None, None] * velocity, image, rtol=1e-4, atol=1e-4)
+    assert torch.equal(velocity, model.velocity(latent, t, context))
+    assert len(features) > 0
+    assert model.velocity(latent, torch.zeros(3), context).isfinite().all()
+
+
+def test_what_the_unet_predicts_is_remembered_on_disk(tmp_path: Path) -> None:
+    save_text_to_image(build_text_to_image(make_arch(), prediction="image", seed=0), tmp_path)
+    assert load_text_to_image(tmp_path).prediction == "image"
 
 
 def test_a_saved_model_is_loaded_to_the_same_pictures(model: TextToImage, tmp_path: Path) -> None:

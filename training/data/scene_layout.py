@@ -12,12 +12,15 @@ from training.data.scene import PALETTE, Scene, SceneObject
 from training.data.scene_prompts import ScenePrompt
 
 _RADIUS_RANGES: Final[dict[int, tuple[float, float]]] = {
-    1: (0.20, 0.32),
-    2: (0.16, 0.22),
-    3: (0.14, 0.18),
-    4: (0.14, 0.16),
+    1: (0.22, 0.26),
+    2: (0.17, 0.19),
+    3: (0.14, 0.15),
+    4: (0.14, 0.15),
 }
 """Smallest and largest radius by the number of objects: as large as fits with ease."""
+_LATTICE: Final = 8
+"""Centres lie on multiples of an eighth of the side, like icons on a screen: what an outline looks like is then learnt
+from a few examples, and the training goes into what the words mean."""
 _GAP: Final = 0.06
 """Least distance between objects, and from an object to the border: two pixels of 32."""
 _MIN_AXIS_RATIO: Final = 1.7
@@ -59,12 +62,12 @@ def random_scene(prompt: ScenePrompt, random_source: random.Random) -> Scene:
 def _random_discs(num_discs: int, random_source: random.Random) -> list[_Disc]:
     """Discs with a gap between any two; starts over where the first ones leave no room."""
     low, high = _RADIUS_RANGES[num_discs]
+    lines = [line / _LATTICE for line in range(_LATTICE + 1) if high + _GAP <= line / _LATTICE <= 1 - high - _GAP]
     discs: list[_Disc] = []
     for _ in range(num_discs * _TRIES_PER_OBJECT):
         radius = low + (high - low) * random_source.random()
         margin = radius + _GAP
-        x = margin + (1 - 2 * margin) * random_source.random()
-        y = margin + (1 - 2 * margin) * random_source.random()
+        x, y = random_source.choice(lines), random_source.choice(lines)
         if all(math.hypot(x - disc.x, y - disc.y) >= margin + disc.radius for disc in discs):
             discs.append(_Disc(x, y, radius))
             if len(discs) == num_discs:

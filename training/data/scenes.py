@@ -14,7 +14,7 @@ from training.data.scene_layout import random_scene
 from training.data.scene_prompts import SKILLS, ScenePrompt, held_out_prompts, prompt_split
 from training.data.scene_rendering import render_scenes
 
-_CONTENT_VERSION: Final = 1
+_CONTENT_VERSION: Final = 2
 """Counts up whenever layout, outlines or sampling change what a seed draws."""
 
 

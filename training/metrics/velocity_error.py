@@ -1,4 +1,4 @@
-"""How well a model predicts the velocity of pictures it has never seen, at every timestep.
+"""How well a model predicts the velocity of pictures it has never seen, at the timesteps that training weighs.
 
 The one measure that means the same on every data set and for every architecture. Common random numbers: every model is
 asked about the same pictures, the same noise and the same timesteps, so a difference between two models is the models'.
@@ -10,10 +10,10 @@ import torch
 
 from search_space.progress import progress
 from training.data.base import CaptionedImages
-from training.flow_matching import interpolate, per_sample_error, velocity_target
+from training.flow_matching import interpolate, per_sample_error, timesteps_at, velocity_target
 from training.model import TextToImage
 
-METRIC_VERSION = 1
+METRIC_VERSION = 2
 """Counts up whenever the same model would get another value."""
 
 _BATCH_SIZE = 64
@@ -24,14 +24,20 @@ class VelocityError:
     """Held-out mean squared error of the velocity; 0 is perfect and out of reach, about 2 knows nothing."""
 
     mean: float
-    """Over all timesteps, evenly."""
+    """Over the timesteps of training, each as often as it comes up there."""
     by_timestep: tuple[float, ...]
-    """Over equal slices of [0, 1], from the picture's end to the noise's."""
+    """Over slices of [0, 1] that training visits equally often, from the picture's end to the noise's."""
 
 
 @torch.no_grad()
 def velocity_error(
-    model: TextToImage, data: CaptionedImages, *, num_images: int = 128, num_bins: int = 8, seed: int = 0
+    model: TextToImage,
+    data: CaptionedImages,
+    *,
+    num_images: int = 128,
+    num_bins: int = 8,
+    timestep_shift: float = 1.0,
+    seed: int = 0,
 ) -> VelocityError:
     """Measures a model on `num_images` held-out pictures, once each; cost: that many forward passes.
 
@@ -39,7 +45,8 @@ def velocity_error(
         model: In evaluation mode.
         data: Its held-out part is read.
         num_images: How many pictures; a multiple of `num_bins` shares them out evenly.
-        num_bins: Slices of [0, 1]; picture k is asked about at the middle of slice k mod `num_bins`.
+        num_bins: Slices of [0, 1]; picture k is asked about in the middle of slice k mod `num_bins`.
+        timestep_shift: That of the training, which decides the slices.
         seed: Decides the noise.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -50,7 +57,7 @@ def velocity_error(
             clean = model.codec.encode(batch.images)  # [B, C, H, W]
             noise = torch.randn(clean.shape, generator=generator)  # [B, C, H, W]
             number = torch.arange(index * _BATCH_SIZE, index * _BATCH_SIZE + len(clean))  # [B]
-            t = (number % num_bins + 0.5) / num_bins  # [B]
+            t = timesteps_at((number % num_bins + 0.5) / num_bins, shift=timestep_shift)  # [B]
             latent, target = interpolate(clean, noise, t), velocity_target(clean, noise)
             context = model.encode_text(batch.captions)  # [B, L, D]
             velocity = model.velocity(latent.to(model.device), t.to(model.device), context)  # [B, C, H, W]
