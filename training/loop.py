@@ -9,7 +9,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def train(
 
     losses: list[float] = []
     started_s = time.perf_counter() - state.elapsed_s
-    with progress(description, total=config.num_steps, unit="step", completed=state.step) as bar:
+    with _progress(description, state, config) as advance:
         while not _is_done(state, config):
             fraction = _fraction_done(state, config)
             inputs = remembered.get(state.step) if remembered is not None else None
@@ -123,7 +124,7 @@ def train(
                 remembered[state.step] = inputs
             losses.append(_train_step(state, inputs, config, fraction=fraction))
             state.elapsed_s = time.perf_counter() - started_s
-            bar.advance(1, note=f"loss {_recent_mean(losses):.4f}")
+            advance(f"step {state.step}, loss {_recent_mean(losses):.4f}")
             is_last = _is_done(state, config)
             if checkpoint_folder is not None and (is_last or state.step % config.checkpoint_every_steps == 0):
                 document = {"fingerprint": fingerprint, "elapsed_s": state.elapsed_s}
@@ -217,6 +218,24 @@ def _fraction_done(state: TrainingState, config: TrainingConfig) -> float:
 
 def _is_done(state: TrainingState, config: TrainingConfig) -> bool:
     return _fraction_done(state, config) >= 1
+
+
+@contextmanager
+def _progress(description: str, state: TrainingState, config: TrainingConfig) -> Iterator[Callable[[str], None]]:
+    """A bar in percent of what is done, by steps or by time; yields what to call after every step, with a note."""
+
+    def percent() -> int:
+        return int(100 * min(_fraction_done(state, config), 1))
+
+    shown = percent()
+    with progress(description, total=100, unit="%", completed=shown) as bar:
+
+        def advance(note: str) -> None:
+            nonlocal shown
+            bar.advance(percent() - shown, note=note)
+            shown = percent()
+
+        yield advance
 
 
 def _recent_mean(losses: list[float]) -> float:

@@ -14,12 +14,22 @@ from training.data.scene_layout import random_scene
 from training.data.scene_prompts import SKILLS, ScenePrompt, held_out_prompts, prompt_split
 from training.data.scene_rendering import render_scenes
 
-_CONTENT_VERSION: Final = 2
+_CONTENT_VERSION: Final = 3
 """Counts up whenever layout, outlines or sampling change what a seed draws."""
+
+_TRAINING_SHARES: Final[dict[str, int]] = {
+    "single_object": 1,
+    "two_object": 2,
+    "counting": 2,
+    "colors": 1,
+    "position": 3,
+    "color_attribution": 3,
+}
+"""How often each skill is trained, relative to the others: what takes longer to learn comes up more often."""
 
 
 class Scenes(CaptionedImages):
-    """Every skill equally often, then every prompt of the skill equally often."""
+    """Training prompts by `_TRAINING_SHARES`, held-out prompts of every skill equally often."""
 
     def __init__(self, *, image_size: int = 32) -> None:
         """Makes the data set.
@@ -45,7 +55,8 @@ class Scenes(CaptionedImages):
         """Fresh scenes for training prompts."""
         random_source = random.Random(f"scenes/train/{seed}/{step}")
         training = prompt_split().training
-        prompts = [random_source.choice(training[random_source.choice(SKILLS)]) for _ in range(batch_size)]
+        skills = random_source.choices(SKILLS, [_TRAINING_SHARES[skill] for skill in SKILLS], k=batch_size)
+        prompts = [random_source.choice(training[skill]) for skill in skills]
         return self._draw(prompts, [random_source] * batch_size)
 
     def held_out_batch(self, index: int, batch_size: int) -> Batch:
