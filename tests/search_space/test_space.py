@@ -53,6 +53,7 @@ def small_space() -> SearchSpace:
         "up_blocks": (2,),
         "down_depths": (0, 1),
         "up_depths": (0, 1),
+        "head_dims": (16,),
         "qk_norms": ("none",),
         "norm_replacements": (False, True),
     }

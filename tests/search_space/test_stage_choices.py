@@ -14,7 +14,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "two ways of sharing that are one": ({"head_dims": (32,), "kv_sharings": ("gqa", "mqa")}, "gqa, mqa for 2 heads"),
     "half of five heads": ({"channels": (160,), "head_dims": (32,), "kv_sharings": ("gqa",)}, "gqa for 5 heads"),
     "hidden widths that are the same": (
-        {"channels": (48, 64), "hidden_widths": ("in", "max")},
+        {"channels": (48, 64), "head_dims": (16,), "hidden_widths": ("in", "max")},
         "stage 1 .*'in' and 'max'",
     ),
 }
