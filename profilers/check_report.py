@@ -10,8 +10,8 @@ from typing import Any
 from profilers.agreement import Agreement
 from profilers.device import Device
 from profilers.environment import record_environment
-from profilers.latency_table import ScaleCard
 from profilers.measurement import Measurement
+from profilers.scale_card import ScaleCard
 
 MAX_NOISE_FLOOR_PERCENT = 3.0  # at load 8 on 2 cores it was 14 %, and the scale three times too large
 

@@ -19,9 +19,10 @@ from profilers.campaign import Protocol, run_campaign
 from profilers.check_report import CheckReport, noise_floor_percent
 from profilers.device import Device
 from profilers.estimate import estimate
-from profilers.latency_table import LatencyTable, ScaleCard
+from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
 from profilers.measuring import measure_space
+from profilers.scale_card import ScaleCard
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
 from search_space.counts import count

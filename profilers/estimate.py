@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 
 from profilers.device import Device
-from profilers.latency_table import LatencyRecord, LatencyTable
+from profilers.latency_record import LatencyRecord
+from profilers.latency_table import LatencyTable
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
 from search_space.errors import UsageError

@@ -9,18 +9,18 @@ import dataclasses
 import datetime
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, cast
+from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy
 from sqlalchemy import Engine, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from profilers.device import Device
 from profilers.environment import Environment
+from profilers.latency_record import Coverage, LatencyRecord
+from profilers.latency_rows import begun_rows, existing_rows, in_chunks, insert_or_ignore
 from profilers.measurement import Measurement, Sample, measurement_of
+from profilers.scale_card import ScaleCard
 from profilers.storage import create_tables, display_url
 from profilers.subject import Subject
 from profilers.tables import (
@@ -36,66 +36,7 @@ from profilers.tables import (
 from search_space.errors import StorageError
 from search_space.specs import BlockSpec
 
-Status = Literal["sampling", "measured", "unstable", "failed"]
-
-_MAX_IDS_PER_QUERY = 500  # far below the limits of SQLite (32766) and PostgreSQL (65535)
 _SAMPLE_FIELDS = tuple(field.name for field in dataclasses.fields(Sample))
-
-
-@dataclass(frozen=True, kw_only=True)
-class LatencyRecord:
-    """What the table knows about one subject on one device."""
-
-    status: Status
-    """sampling: not enough samples yet; unstable: measured, but its interval is wider than +-1 %."""
-    reason: str | None
-    """Why it failed."""
-    median_ms: float
-    """NaN unless measured or unstable, and so are the next two."""
-    low_ms: float
-    """The lower end of the 95 % interval."""
-    high_ms: float
-    """The upper end of the 95 % interval."""
-    finished_at: str | None
-    """UTC, ISO 8601."""
-
-    @property
-    def has_latency(self) -> bool:
-        return self.status in ("measured", "unstable")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coverage:
-    """How much of a list of blocks a device's table holds. Every block is in exactly one of the four."""
-
-    present: tuple[BlockSpec, ...]
-    """Measured, with a stable median."""
-    unstable: tuple[BlockSpec, ...]
-    """Measured, but the median is not known to +-1 %."""
-    failed: tuple[BlockSpec, ...]
-    """Tried, and the device could not run it."""
-    missing: tuple[BlockSpec, ...]
-    """Never finished."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScaleCard:
-    """One factor between the sum of the blocks and whole networks, and what it was fitted on."""
-
-    scale: float
-    """Measured whole networks are this many times the sum of their blocks."""
-    residual: float
-    """Standard deviation of the leave-one-out relative error: what no scale explains."""
-    num_networks: int
-    """How many whole networks were measured."""
-    space: str
-    """The search space they came from."""
-    mape_raw_percent: float
-    """Mean absolute error of the plain sum."""
-    mape_scaled_percent: float
-    """Mean absolute error with the scale, leave-one-out."""
-    fitted_at: str
-    """UTC, ISO 8601."""
 
 
 class LatencyTable:
@@ -128,7 +69,7 @@ class LatencyTable:
             )
         create_tables(self._engine, LatencyBase.metadata)
         with Session(self._engine) as session, session.begin():
-            session.execute(_insert_or_ignore(self._engine, SchemaVersion).values(version=SCHEMA_VERSION))
+            session.execute(insert_or_ignore(self._engine, SchemaVersion).values(version=SCHEMA_VERSION))
 
     # Devices
 
@@ -136,7 +77,7 @@ class LatencyTable:
         """Makes the device known; it may be known already."""
         values = {"device_id": device.device_id, "name": device.name, "record": device.to_json()}
         with Session(self._engine) as session, session.begin():
-            session.execute(_insert_or_ignore(self._engine, DeviceRow).values(**values))
+            session.execute(insert_or_ignore(self._engine, DeviceRow).values(**values))
 
     def devices(self) -> tuple[Device, ...]:
         """Every device with rows here, by name."""
@@ -172,7 +113,7 @@ class LatencyTable:
     def add_samples(self, device: Device, samples: Mapping[Subject, Sequence[Sample]], *, campaign_id: int) -> None:
         """Keeps new samples, all of them or, if the process dies now, none of them."""
         with Session(self._engine) as session, session.begin():
-            rows = self._rows(session, device, samples)
+            rows = begun_rows(session, device, samples)
             values = [
                 {"row_id": rows[subject.subject_id].row_id, "campaign_id": campaign_id, **dataclasses.asdict(sample)}
                 for subject, subject_samples in samples.items()
@@ -186,7 +127,7 @@ class LatencyTable:
         found: dict[Subject, list[Sample]] = {}
         columns = [getattr(SampleRow, name) for name in _SAMPLE_FIELDS]
         with Session(self._engine) as session:
-            for by_id in _in_chunks(subjects):
+            for by_id in in_chunks(subjects):
                 query = select(LatencyRow.subject_id, *columns).join(SampleRow, SampleRow.row_id == LatencyRow.row_id)
                 query = query.where(LatencyRow.device_id == device.device_id, LatencyRow.subject_id.in_(by_id))
                 for subject_id, *values in session.execute(query.order_by(SampleRow.sample_id)):
@@ -197,7 +138,7 @@ class LatencyTable:
     def forget(self, device: Device, subjects: Iterable[Subject]) -> None:
         """Drops the rows of subjects that are to be measured from the start again."""
         with Session(self._engine) as session, session.begin():
-            for by_id in _in_chunks(subjects):
+            for by_id in in_chunks(subjects):
                 is_row = (LatencyRow.device_id == device.device_id) & LatencyRow.subject_id.in_(by_id)
                 session.execute(delete(SampleRow).where(SampleRow.row_id.in_(select(LatencyRow.row_id).where(is_row))))
                 session.execute(delete(LatencyRow).where(is_row))
@@ -208,7 +149,7 @@ class LatencyTable:
         """Derives the median and the interval of every subject from the samples it has."""
         samples = self.samples(device, subjects)
         with Session(self._engine) as session, session.begin():
-            rows = self._rows(session, device, samples)
+            rows = begun_rows(session, device, samples)
             for subject, subject_samples in samples.items():
                 measurement = measurement_of(subject_samples)
                 row = rows[subject.subject_id]
@@ -220,15 +161,15 @@ class LatencyTable:
     def fail(self, device: Device, subject: Subject, *, reason: str) -> None:
         """Records that the device could not run the subject."""
         with Session(self._engine) as session, session.begin():
-            row = self._rows(session, device, [subject])[subject.subject_id]
+            row = begun_rows(session, device, [subject])[subject.subject_id]
             row.status, row.reason, row.finished_at = "failed", reason, _now()
 
     def records(self, device: Device, subjects: Iterable[Subject]) -> dict[Subject, LatencyRecord]:
         """What is known of the subjects; one that was never begun is left out."""
         by_id = {subject.subject_id: subject for subject in subjects}
         with Session(self._engine) as session:
-            rows = self._existing_rows(session, device, by_id.values())
-            return {by_id[key]: _record(row) for key, row in rows.items()}
+            rows = existing_rows(session, device, by_id.values())
+            return {by_id[key]: LatencyRecord.of_row(row) for key, row in rows.items()}
 
     def measurement(self, device: Device, subject: Subject) -> Measurement | None:
         """The subject's measurement with its samples; None unless it is finished."""
@@ -239,17 +180,8 @@ class LatencyTable:
 
     def coverage(self, specs: Iterable[BlockSpec], device: Device) -> Coverage:
         """Which of the blocks the device's table holds."""
-        subjects = {spec: Subject.of_block(spec) for spec in specs}
-        records = self.records(device, subjects.values())
-        groups: dict[Status, list[BlockSpec]] = {"measured": [], "unstable": [], "failed": [], "sampling": []}
-        for spec, subject in subjects.items():
-            groups[records[subject].status if subject in records else "sampling"].append(spec)
-        return Coverage(
-            present=tuple(groups["measured"]),
-            unstable=tuple(groups["unstable"]),
-            failed=tuple(groups["failed"]),
-            missing=tuple(groups["sampling"]),
-        )
+        distinct = tuple(dict.fromkeys(specs))
+        return Coverage.of_records(distinct, self.records(device, map(Subject.of_block, distinct)))
 
     def version(self, device: Device, specs: Iterable[BlockSpec]) -> str:
         """12 hex digits that change when any latency of the blocks, or the device's scale, changes."""
@@ -273,54 +205,6 @@ class LatencyTable:
         with Session(self._engine) as session, session.begin():
             text = json.dumps(dataclasses.asdict(card), sort_keys=True)
             session.merge(ScaleRow(device_id=device.device_id, card=text))
-
-    def _rows(self, session: Session, device: Device, subjects: Iterable[Subject]) -> dict[str, LatencyRow]:
-        """The row of each subject by the subject's id, begun where there was none."""
-        wanted = {subject.subject_id: subject for subject in subjects}
-        found = self._existing_rows(session, device, wanted.values())
-        new_rows = [
-            {"device_id": device.device_id, "subject_id": key, "kind": subject.kind, "text": subject.text}
-            for key, subject in wanted.items()
-            if key not in found
-        ]
-        if not new_rows:
-            return found
-        session.execute(_insert_or_ignore(self._engine, LatencyRow).values(status="sampling"), new_rows)
-        return self._existing_rows(session, device, wanted.values())
-
-    def _existing_rows(self, session: Session, device: Device, subjects: Iterable[Subject]) -> dict[str, LatencyRow]:
-        query = select(LatencyRow).where(LatencyRow.device_id == device.device_id)
-        return {
-            row.subject_id: row
-            for by_id in _in_chunks(subjects)
-            for row in session.scalars(query.where(LatencyRow.subject_id.in_(by_id)))
-        }
-
-
-def _record(row: LatencyRow) -> LatencyRecord:
-    nan = float("nan")
-    return LatencyRecord(
-        status=cast(Status, row.status),
-        reason=row.reason,
-        median_ms=nan if row.median_ms is None else row.median_ms,
-        low_ms=nan if row.low_ms is None else row.low_ms,
-        high_ms=nan if row.high_ms is None else row.high_ms,
-        finished_at=row.finished_at,
-    )
-
-
-def _insert_or_ignore(engine: Engine, table: type[LatencyBase]) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that leaves a row with the same key as it is."""
-    if engine.dialect.name == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return sqlite.insert(table).on_conflict_do_nothing()
-
-
-def _in_chunks(subjects: Iterable[Subject]) -> Iterator[dict[str, Subject]]:
-    """The subjects by id, in portions that fit into one query."""
-    by_id = [(subject.subject_id, subject) for subject in subjects]
-    for start in range(0, len(by_id), _MAX_IDS_PER_QUERY):
-        yield dict(by_id[start : start + _MAX_IDS_PER_QUERY])
 
 
 def _now() -> str:

@@ -9,7 +9,7 @@ from profilers.defaults import DEFAULT_DEVICE, DEFAULT_STORAGE
 from search_space import command_line
 
 if TYPE_CHECKING:
-    from profilers.latency_table import Coverage
+    from profilers.latency_record import Coverage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from sqlalchemy import Engine
 
 from profilers.backends.registry import open_backend
 from profilers.campaign import Protocol, run_campaign
-from profilers.latency_table import Coverage, LatencyTable
+from profilers.latency_record import Coverage
+from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
 from profilers.subject import Subject
 from search_space.arch import ArchConfig

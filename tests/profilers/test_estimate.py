@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 from profilers.backends.exact import ExactBackend, exact_latency_ms
 from profilers.campaign import Protocol, run_campaign
 from profilers.estimate import MissingLatencyError, estimate
-from profilers.latency_table import LatencyTable, ScaleCard
+from profilers.latency_table import LatencyTable
+from profilers.scale_card import ScaleCard
 from profilers.subject import Subject
 from search_space.space import random_arch
 from search_space.spaces import search_space

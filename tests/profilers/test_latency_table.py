@@ -6,8 +6,9 @@ from sqlalchemy import Engine
 
 from profilers.device import Device
 from profilers.environment import record_environment
-from profilers.latency_table import LatencyTable, ScaleCard
+from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample, measurement_of
+from profilers.scale_card import ScaleCard
 from profilers.subject import Subject
 from search_space.specs import BlockSpec
 

@@ -1,0 +1,72 @@
+"""What the latency table answers: what is known of one subject, and how much of a list of blocks is there."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Self, cast
+
+from profilers.subject import Subject
+from profilers.tables import LatencyRow
+from search_space.specs import BlockSpec
+
+Status = Literal["sampling", "measured", "unstable", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyRecord:
+    """What the table knows about one subject on one device."""
+
+    status: Status
+    """sampling: not enough samples yet; unstable: measured, but its interval is wider than +-1 %."""
+    reason: str | None
+    """Why it failed."""
+    median_ms: float
+    """NaN unless measured or unstable, and so are the next two."""
+    low_ms: float
+    """The lower end of the 95 % interval."""
+    high_ms: float
+    """The upper end of the 95 % interval."""
+    finished_at: str | None
+    """UTC, ISO 8601."""
+
+    @classmethod
+    def of_row(cls, row: LatencyRow) -> Self:
+        nan = float("nan")
+        return cls(
+            status=cast(Status, row.status),
+            reason=row.reason,
+            median_ms=nan if row.median_ms is None else row.median_ms,
+            low_ms=nan if row.low_ms is None else row.low_ms,
+            high_ms=nan if row.high_ms is None else row.high_ms,
+            finished_at=row.finished_at,
+        )
+
+    @property
+    def has_latency(self) -> bool:
+        return self.status in ("measured", "unstable")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How much of a list of blocks a device's table holds. Every block is in exactly one of the four."""
+
+    present: tuple[BlockSpec, ...]
+    """Measured, with a stable median."""
+    unstable: tuple[BlockSpec, ...]
+    """Measured, but the median is not known to +-1 %."""
+    failed: tuple[BlockSpec, ...]
+    """Tried, and the device could not run it."""
+    missing: tuple[BlockSpec, ...]
+    """Never finished."""
+
+    @classmethod
+    def of_records(cls, specs: Iterable[BlockSpec], records: Mapping[Subject, LatencyRecord]) -> Self:
+        groups: dict[Status, list[BlockSpec]] = {"measured": [], "unstable": [], "failed": [], "sampling": []}
+        for spec in specs:
+            record = records.get(Subject.of_block(spec))
+            groups[record.status if record else "sampling"].append(spec)
+        return cls(
+            present=tuple(groups["measured"]),
+            unstable=tuple(groups["unstable"]),
+            failed=tuple(groups["failed"]),
+            missing=tuple(groups["sampling"]),
+        )
