@@ -18,7 +18,7 @@ from profilers.backends.registry import open_backend
 from profilers.campaign import Protocol, run_campaign
 from profilers.check_report import CheckReport, noise_floor_percent
 from profilers.device import Device
-from profilers.estimate import estimate
+from profilers.estimating import estimate
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
 from profilers.measuring import measure_space

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from deploy.model_card import LatencyRow, ModelCard, ScoreRow
 from profilers.device import Device
-from profilers.estimate import MissingLatencyError, estimate
+from profilers.estimating import MissingLatencyError, estimate
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample
 from profilers.subject import Subject

@@ -21,7 +21,7 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Engine
 
 from profilers.device import Device
-from profilers.estimate import LatencyEstimate, MissingLatencyError, estimate
+from profilers.estimating import LatencyEstimate, MissingLatencyError, estimate
 from profilers.latency_table import LatencyTable
 from search_space.arch import ArchConfig
 from search_space.errors import SnapNASError

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from profilers.estimate import BlockLatency, LatencyEstimate
+from profilers.estimating import BlockLatency, LatencyEstimate
 from studies.results import LATENCY_OBJECTIVE, StudySummary, TrialRecord, pareto_front
 
 Group = Literal["front", "dominated"]

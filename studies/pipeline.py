@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from profilers.backends.registry import open_backend
 from profilers.device import Device, num_usable_cores
-from profilers.estimate import MissingLatencyError, estimate
+from profilers.estimating import MissingLatencyError, estimate
 from profilers.latency_table import LatencyTable
 from profilers.measuring import measure_network, measure_space
 from profilers.storage import display_url, open_engine

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine
 
 from profilers.device import Device
-from profilers.estimate import estimate
+from profilers.estimating import estimate
 from profilers.latency_table import LatencyTable
 from search_space.arch import ArchConfig
 from search_space.errors import UsageError

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from profilers.device import Device
-from profilers.estimate import LatencyEstimate
+from profilers.estimating import LatencyEstimate
 from profilers.storage import create_tables
 from search_space.arch import ArchConfig
 from studies.results import Failure, Objective, TrialResult

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend
 from profilers.campaign import Protocol, run_campaign
-from profilers.estimate import estimate
+from profilers.estimating import estimate
 from profilers.latency_table import LatencyTable
 from profilers.storage import open_engine
 from profilers.subject import Subject

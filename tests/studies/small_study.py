@@ -4,7 +4,7 @@ from pathlib import Path
 
 from profilers.backends.exact import ExactBackend
 from profilers.campaign import run_campaign
-from profilers.estimate import estimate
+from profilers.estimating import estimate
 from profilers.latency_table import LatencyTable
 from profilers.measuring import measure_network
 from profilers.storage import open_engine

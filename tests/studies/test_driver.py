@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend
-from profilers.estimate import estimate
+from profilers.estimating import estimate
 from profilers.latency_table import LatencyTable
 from profilers.storage import open_engine
 from search_space.errors import SnapNASError

@@ -12,7 +12,7 @@ import pytest
 from optuna.visualization import plot_hypervolume_history
 
 from profilers.backends.exact import ExactBackend
-from profilers.estimate import estimate
+from profilers.estimating import estimate
 from profilers.latency_table import LatencyTable
 from studies.figure_info import BreakdownInfo, ParetoInfo, breakdown_info, hypervolume_info, pareto_info
 from studies.figures import MAX_SVG_POINTS, breakdown_figure, hypervolume_figure, num_outside, pareto_figure

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend, exact_latency_ms
 from profilers.campaign import Protocol, run_campaign
-from profilers.estimate import MissingLatencyError, estimate
+from profilers.estimating import MissingLatencyError, estimate
 from profilers.latency_table import LatencyTable
 from profilers.scale_card import ScaleCard
 from profilers.subject import Subject
@@ -97,6 +97,6 @@ def test_interval_adds_up_the_blocks_variances(table: LatencyTable, sqlite_engin
 
 
 def test_estimate_needs_no_torch() -> None:
-    program = "import sys, profilers.estimate, profilers.measure, profilers.check; print('torch' in sys.modules)"
+    program = "import sys, profilers.estimating, profilers.measure, profilers.check; print('torch' in sys.modules)"
     command = [sys.executable, "-c", program]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "False"
