@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import Engine
 
-from profilers.backends.registry import DEVICE_NAMES, open_backend
+from profilers.backends.registry import is_device_name, open_backend
 from profilers.latency_table import LatencyTable
 from profilers.storage import display_url, normalised_url, open_engine
 from profilers.tables import SchemaVersion
@@ -52,7 +52,7 @@ def _latency_plan(run: StudyRun) -> dict[str, Any]:
     config = run.config
     specs = reachable_specs(config.search_space)
     num_present, latency_budget_ms = 0, None
-    if config.device in DEVICE_NAMES:
+    if is_device_name(config.device):
         device = open_backend(config.device).device
         with _table_to_read(run.storage_url) as table:
             if table is not None:

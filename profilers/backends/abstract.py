@@ -6,10 +6,16 @@ often to run and in which order is the protocol's business, the same for every b
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 
 from profilers.device import Device
 from profilers.subject import Subject
+from search_space.errors import UsageError
+
+
+class DeviceUnavailableError(UsageError):
+    """The device is known, but not on this machine: no such hardware, or a package is not installed."""
 
 
 class AbstractRunner(ABC):
@@ -18,6 +24,11 @@ class AbstractRunner(ABC):
     @abstractmethod
     def run(self, num_runs: int) -> float:
         """Runs it `num_runs` times one after another, waits for the last result, and returns the seconds it took."""
+
+    @property
+    def placement(self) -> Mapping[str, int] | None:
+        """How many nodes of the graph each provider or delegate took; None where the runtime does not tell."""
+        return None
 
 
 class AbstractBackend(ABC):

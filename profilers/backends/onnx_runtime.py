@@ -6,33 +6,47 @@ inside the network. The worker never imports torch, whose threads would disturb 
 """
 
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profilers.backends.abstract import AbstractBackend, AbstractRunner
+from profilers.backends.device_options import canonical_name, check_threads
 from profilers.device import Device, host_hardware, host_operating_system
 from profilers.subject import Subject
 
 if TYPE_CHECKING:
     import onnxruntime
 
-NUM_THREADS = 1  # the blocks of a small UNet are too short to share: waking a second thread costs more than it saves
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxRuntimeOptions:
+    """What can be chosen on `host-onnxruntime`."""
+
+    threads: int = 1
+    """Of one operator. A small UNet's blocks are short: waking a second thread costs more than it saves."""
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
 
 
 class OnnxRuntimeBackend(AbstractBackend):
     """The device `host-onnxruntime`."""
 
+    def __init__(self, options: OnnxRuntimeOptions | None = None) -> None:
+        self._options = options or OnnxRuntimeOptions()
+
     @property
     def device(self) -> Device:
         return Device(
-            name="host-onnxruntime",
+            name=canonical_name("host-onnxruntime", self._options),
             backend="onnx_runtime",
             hardware=host_hardware(),
             operating_system=host_operating_system(),
             runtime=f"onnxruntime {version('onnxruntime')} CPUExecutionProvider",
             precision="fp32",
-            threads=NUM_THREADS,
+            threads=self._options.threads,
         )
 
     def prepare(self, subject: Subject, path: Path) -> None:
@@ -48,7 +62,7 @@ class OnnxRuntimeBackend(AbstractBackend):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = NUM_THREADS
+        options.intra_op_num_threads = self._options.threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")

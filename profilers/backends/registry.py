@@ -1,48 +1,60 @@
-"""From a device's name to the backend that measures on it."""
+"""From a device's name to the backend that measures on it.
 
-import difflib
-from collections.abc import Callable
+A name is `BASE[:option=value[,option=value...]]`. One function a kind of device reads its options and imports what it
+needs, so that a list of names costs nothing.
+"""
+
+from collections.abc import Callable, Mapping
 
 from profilers.backends.abstract import AbstractBackend
+from profilers.backends.device_options import NoOptions, did_you_mean, read_options, split_device_name
 from profilers.defaults import DEFAULT_DEVICE
 from search_space.errors import UsageError
 
 
-def _onnx_runtime() -> AbstractBackend:
-    from profilers.backends.onnx_runtime import OnnxRuntimeBackend
+def _onnx_runtime(given: Mapping[str, str]) -> AbstractBackend:
+    from profilers.backends.onnx_runtime import OnnxRuntimeBackend, OnnxRuntimeOptions
 
-    return OnnxRuntimeBackend()
-
-
-def _torch_cpu() -> AbstractBackend:
-    from profilers.backends.torch_cpu import TorchCpuBackend
-
-    return TorchCpuBackend()
+    return OnnxRuntimeBackend(read_options(DEFAULT_DEVICE, OnnxRuntimeOptions, given))
 
 
-def _exact() -> AbstractBackend:
+def _torch_cpu(given: Mapping[str, str]) -> AbstractBackend:
+    from profilers.backends.torch_cpu import TorchCpuBackend, TorchCpuOptions
+
+    return TorchCpuBackend(read_options("host-torch", TorchCpuOptions, given))
+
+
+def _exact(given: Mapping[str, str]) -> AbstractBackend:
     from profilers.backends.exact import ExactBackend
 
+    read_options("exact", NoOptions, given)
     return ExactBackend()
 
 
-_BACKENDS: dict[str, Callable[[], AbstractBackend]] = {
+_BACKENDS: dict[str, Callable[[Mapping[str, str]], AbstractBackend]] = {
     DEFAULT_DEVICE: _onnx_runtime,
     "host-torch": _torch_cpu,
     "exact": _exact,
 }
 
 DEVICE_NAMES = tuple(_BACKENDS)
+"""Every name without options."""
+
+
+def is_device_name(device_name: str) -> bool:
+    """Whether a backend of this machine can be asked for the device; its options may still be wrong."""
+    return device_name.partition(":")[0] in _BACKENDS
 
 
 def open_backend(device_name: str) -> AbstractBackend:
     """Opens the backend of a device by the device's name.
 
     Raises:
-        UsageError: No device has this name.
+        UsageError: No device has this name, or it has no such option or value.
+        DeviceUnavailableError: The device is not on this machine, or its runtime is not installed.
     """
-    if device_name not in _BACKENDS:
-        near = difflib.get_close_matches(device_name, DEVICE_NAMES, n=1)
-        fix = f"did you mean {near[0]}?" if near else "give one of these"
-        raise UsageError(f"unknown device {device_name!r}", allowed=", ".join(DEVICE_NAMES), fix=fix)
-    return _BACKENDS[device_name]()
+    base, given = split_device_name(device_name)
+    if base not in _BACKENDS:
+        allowed = ", ".join(DEVICE_NAMES)
+        raise UsageError(f"unknown device {base!r}", allowed=allowed, fix=did_you_mean(base, DEVICE_NAMES))
+    return _BACKENDS[base](given)

@@ -2,33 +2,47 @@
 
 import platform
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profilers.backends.abstract import AbstractBackend, AbstractRunner
+from profilers.backends.device_options import canonical_name, check_threads
 from profilers.device import Device, host_hardware, host_operating_system
 from profilers.subject import Subject
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-NUM_THREADS = 1  # the blocks of a small UNet are too short to share: waking a second thread costs more than it saves
+
+@dataclass(frozen=True, kw_only=True)
+class TorchCpuOptions:
+    """What can be chosen on `host-torch`."""
+
+    threads: int = 1
+    """Of one operator. A small UNet's blocks are short: waking a second thread costs more than it saves."""
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
 
 
 class TorchCpuBackend(AbstractBackend):
     """The device `host-torch`."""
 
+    def __init__(self, options: TorchCpuOptions | None = None) -> None:
+        self._options = options or TorchCpuOptions()
+
     @property
     def device(self) -> Device:
         return Device(
-            name="host-torch",
+            name=canonical_name("host-torch", self._options),
             backend="torch_cpu",
             hardware=host_hardware(),
             operating_system=host_operating_system(),
             runtime=f"torch {version('torch')} eager, Python {platform.python_version()}",
             precision="fp32",
-            threads=NUM_THREADS,
+            threads=self._options.threads,
         )
 
     def prepare(self, subject: Subject, path: Path) -> None:
@@ -39,7 +53,7 @@ class TorchCpuBackend(AbstractBackend):
 
         from profilers.backends.torch_modules import build_module
 
-        torch.set_num_threads(NUM_THREADS)
+        torch.set_num_threads(self._options.threads)
         return _TorchRunner(*build_module(subject))
 
 
