@@ -44,13 +44,13 @@ class ExactBackend(AbstractBackend):
     def load(self, subject: Subject, path: Path) -> AbstractRunner:
         match subject.kind:
             case "block":
-                return _ExactRunner(exact_latency_ms(spec_from_key(subject.text)))
+                return ComputedRunner(exact_latency_ms(spec_from_key(subject.text)))
             case "network":
                 specs = block_specs(arch_from_json(subject.text))
-                return _ExactRunner(sum(map(exact_latency_ms, specs)))
+                return ComputedRunner(sum(map(exact_latency_ms, specs)))
 
 
-class _ExactRunner(AbstractRunner):
+class ComputedRunner(AbstractRunner):
     """Says how long it would have taken, at once."""
 
     def __init__(self, latency_ms: float) -> None:

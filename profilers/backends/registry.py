@@ -4,11 +4,13 @@ A name is `BASE[:option=value[,option=value...]]`. One function a kind of device
 needs, so that a list of names costs nothing.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 
 from profilers.backends.abstract import AbstractBackend
 from profilers.backends.device_options import NoOptions, did_you_mean, read_options, split_device_name
 from profilers.defaults import DEFAULT_DEVICE
+from profilers.roofline.phones import PHONES
 from search_space.errors import UsageError
 
 
@@ -31,10 +33,18 @@ def _exact(given: Mapping[str, str]) -> AbstractBackend:
     return ExactBackend()
 
 
+def _roofline(name: str, given: Mapping[str, str]) -> AbstractBackend:
+    from profilers.backends.roofline import RooflineBackend
+
+    read_options(name, NoOptions, given)
+    return RooflineBackend(PHONES[name])
+
+
 _BACKENDS: dict[str, Callable[[Mapping[str, str]], AbstractBackend]] = {
     DEFAULT_DEVICE: _onnx_runtime,
     "host-torch": _torch_cpu,
     "exact": _exact,
+    **{name: functools.partial(_roofline, name) for name in PHONES},
 }
 
 DEVICE_NAMES = tuple(_BACKENDS)

@@ -1,0 +1,38 @@
+"""`python -m profilers.calibrate`: fits the formula for phones nobody here can touch, and says what it is worth."""
+
+import sys
+from dataclasses import dataclass
+
+from search_space import command_line
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions:
+    """Fits the estimated devices (iphone-..., ipad-...) to published latencies, with leave-one-out errors."""
+
+    write: bool = False
+    """Store the constants in profilers/roofline/calibration.json, where the devices read them."""
+    json: bool = False
+    """Print the fit as one JSON line on stdout."""
+
+
+def calibrate(options: CalibrateOptions) -> None:
+    """The command; what it needs is imported when it runs, so that `--help` comes at once."""
+    from profilers.roofline.calibration import CALIBRATION_PATH
+    from profilers.roofline.fitting import fit, fitted_figures, rounded
+    from profilers.roofline.published import published_figures
+    from profilers.roofline.report import json_document, text
+
+    figures = published_figures()
+    calibration = rounded(fit(figures))
+    fitted = fitted_figures(figures, calibration)
+    print(text(calibration, fitted), file=sys.stderr)
+    if options.write:
+        CALIBRATION_PATH.write_text(calibration.to_json())
+        print(f"written to {CALIBRATION_PATH.name}", file=sys.stderr)
+    if options.json:
+        command_line.print_json(json_document(calibration, fitted))
+
+
+if __name__ == "__main__":
+    command_line.run(calibrate, CalibrateOptions, prog="profilers.calibrate")
