@@ -1,13 +1,18 @@
 """How well predictions agree with what was measured: errors in percent, and two rank correlations."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy
 from numpy.typing import NDArray
 
 FloatArray = NDArray[numpy.float64]
+IntArray = NDArray[numpy.int64]
+Numbers = Sequence[float] | FloatArray
+
+Predictor = Callable[[IntArray], FloatArray]
+"""Fitted on the networks at the given indices, it predicts every network, in milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +35,7 @@ class Agreement:
     """Kendall's tau-b: pairs in the right order minus pairs in the wrong one, ties taken out."""
 
 
-def agreement(name: str, predicted_ms: Sequence[float], measured_ms: Sequence[float]) -> Agreement:
+def agreement(name: str, predicted_ms: Numbers, measured_ms: Numbers) -> Agreement:
     """Compares predictions with measurements of the same networks in the same order."""
     errors = numpy.asarray(predicted_ms) / numpy.asarray(measured_ms) - 1
     return Agreement(
@@ -44,37 +49,54 @@ def agreement(name: str, predicted_ms: Sequence[float], measured_ms: Sequence[fl
     )
 
 
-def spearman(first: Sequence[float], second: Sequence[float]) -> float:
+def spearman(first: Numbers, second: Numbers) -> float:
     """Spearman's rank correlation; 0 where one side is constant and so orders nothing."""
     return _pearson(_ranks(first), _ranks(second))
 
 
-def kendall(first: Sequence[float], second: Sequence[float]) -> float:
+def kendall(first: Numbers, second: Numbers) -> float:
     """Kendall's tau-b; 0 where one side is constant and so orders nothing."""
     first_signs, second_signs = _pair_signs(first), _pair_signs(second)
     untied = math.sqrt(float(numpy.abs(first_signs).sum()) * float(numpy.abs(second_signs).sum()))
     return float((first_signs * second_signs).sum()) / untied if untied else 0.0
 
 
-def leave_one_out_scale(estimated_ms: Sequence[float], measured_ms: Sequence[float]) -> list[float]:
-    """Every estimate times the median ratio of all the other networks."""
-    ratios = numpy.asarray(measured_ms) / numpy.asarray(estimated_ms)
-    return [
-        float(estimate_ms * numpy.median(numpy.delete(ratios, index))) for index, estimate_ms in enumerate(estimated_ms)
-    ]
+def judge(predictor: Predictor, num_networks: int, *, num_fit: int | None = None) -> tuple[FloatArray, IntArray]:
+    """Predicts networks that took no part in the fit: the predictions, and the indices of the networks they are of.
+
+    Args:
+        predictor: The way to predict.
+        num_networks: How many networks there are.
+        num_fit: Fit on the first so many, predict all others; without it, predict each after a fit on all others.
+    """
+    indices = numpy.arange(num_networks)
+    if num_fit is not None:
+        return predictor(indices[:num_fit])[num_fit:], indices[num_fit:]
+    return numpy.array([predictor(indices[indices != index])[index] for index in indices]), indices
 
 
-def leave_one_out_line(feature: Sequence[float], measured_ms: Sequence[float]) -> list[float]:
-    """Every network predicted by the straight line through all the others' (feature, latency)."""
-    x, y = numpy.asarray(feature, dtype=float), numpy.asarray(measured_ms)
-    predicted_ms = []
-    for index in range(len(x)):
-        slope, intercept = numpy.polyfit(numpy.delete(x, index), numpy.delete(y, index), 1)
-        predicted_ms.append(float(slope * x[index] + intercept))
-    return predicted_ms
+def scale_predictor(sums_ms: FloatArray, measured_ms: FloatArray) -> Predictor:
+    """Every sum times the median ratio."""
+
+    def predict(train: IntArray) -> FloatArray:
+        predicted_ms: FloatArray = sums_ms * numpy.median(measured_ms[train] / sums_ms[train])
+        return predicted_ms
+
+    return predict
 
 
-def _ranks(values: Sequence[float]) -> FloatArray:
+def line_predictor(feature: FloatArray, measured_ms: FloatArray) -> Predictor:
+    """The straight line through (feature, latency)."""
+
+    def predict(train: IntArray) -> FloatArray:
+        slope, intercept = numpy.polyfit(feature[train], measured_ms[train], 1)
+        predicted_ms: FloatArray = slope * feature + intercept
+        return predicted_ms
+
+    return predict
+
+
+def _ranks(values: Numbers) -> FloatArray:
     """Ranks from 1, equal values sharing their mean rank."""
     array = numpy.asarray(values)
     smaller = (array[None, :] < array[:, None]).sum(axis=1)  # [N]
@@ -89,7 +111,7 @@ def _pearson(first: FloatArray, second: FloatArray) -> float:
     return float((first * second).sum()) / spread if spread else 0.0
 
 
-def _pair_signs(values: Sequence[float]) -> FloatArray:
+def _pair_signs(values: Numbers) -> FloatArray:
     array = numpy.asarray(values, dtype=float)
     signs: FloatArray = numpy.sign(array[:, None] - array[None, :])  # [N, N]
     return signs

@@ -9,6 +9,7 @@ from search_space import command_line
 from search_space.errors import UsageError
 
 MIN_NETWORKS = 5  # a line through fewer, leave-one-out, says nothing
+MIN_JUDGES = 2  # a spread needs two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,8 @@ class CheckOptions:
 
     networks: int = 30
     """How many random architectures."""
+    fit: int = 0
+    """Fit on the first so many and judge on all others, unseen; 0: fit on all, judge each left out in turn."""
     space: str = "tiny"
     """Search space: tiny or snapgen."""
     device: str = DEFAULT_DEVICE
@@ -33,6 +36,11 @@ class CheckOptions:
     def __post_init__(self) -> None:
         if self.networks < MIN_NETWORKS:
             raise UsageError(f"--networks {self.networks} was given", allowed=f"at least {MIN_NETWORKS}")
+        if self.fit and not MIN_NETWORKS <= self.fit <= self.networks - MIN_JUDGES:
+            raise UsageError(
+                f"--fit {self.fit} of {self.networks} networks was given",
+                allowed=f"at least {MIN_NETWORKS}, with at least {MIN_JUDGES} networks left to judge",
+            )
 
 
 def check(options: CheckOptions) -> None:
@@ -47,11 +55,13 @@ def check(options: CheckOptions) -> None:
         options.device,
         open_engine(options.storage),
         num_networks=options.networks,
+        num_fit=options.fit or None,
         seed=options.seed,
     )
     print(text(report), file=sys.stderr)
     if options.out:
-        command = f"python -m profilers.check --networks {options.networks} --space {options.space}"
+        fit = f" --fit {options.fit}" if options.fit else ""
+        command = f"python -m profilers.check --networks {options.networks}{fit} --space {options.space}"
         Path(options.out).write_text(markdown(report, command=f"{command} --device {options.device}"))
     if options.json:
         command_line.print_json(json_document(report))

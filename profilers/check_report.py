@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from profilers.agreement import Agreement
+from profilers.correction import Correction
 from profilers.device import Device
 from profilers.environment import record_environment
 from profilers.measurement import Measurement
-from profilers.scale_card import ScaleCard
 
 MAX_NOISE_FLOOR_PERCENT = 3.0  # at load 8 on 2 cores it was 14 %, and the scale three times too large
 
@@ -34,12 +34,12 @@ class CheckReport:
     """How far two halves of the same network's samples are apart, mean over the networks."""
     agreements: tuple[Agreement, ...]
     """Every way to predict, the plain sum first."""
-    card: ScaleCard
-    """The fitted scale."""
+    correction: Correction
+    """The fitted coefficients with their validation card."""
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the machine was quiet enough for the scale to be believed and stored."""
+        """Whether the machine was quiet enough for the correction to be believed and stored."""
         return self.noise_floor_percent <= MAX_NOISE_FLOOR_PERCENT
 
 
@@ -58,18 +58,20 @@ def noise_floor_percent(measurements: Sequence[Measurement]) -> float:
 
 def text(report: CheckReport) -> str:
     """The report for a terminal, which is also the body of the page."""
+    correction = report.correction
     fate = "stored with the table" if report.is_quiet else "not stored: the machine was too busy to believe it"
-    summary = (
-        f"{len(report.measured_ms)} networks of {min(report.measured_ms):.2f} to {max(report.measured_ms):.2f} ms, "
-        f"{report.num_stable} of them known to +-1 %; noise floor {report.noise_floor_percent:.2f} %; "
-        f"fitted scale {report.card.scale:.4f}, {fate}."
-    )
+    scales = ", ".join(f"{group} {scale:.3f}" for group, scale in correction.scales.items())
     lines = [
+        f"Fitted on {correction.num_networks} networks, judged on {correction.num_judges} ({correction.judged_on}).",
+        "",
         "| prediction | MAPE | bias | within 5 % | within 10 % | Spearman | Kendall |",
         "|---|---|---|---|---|---|---|",
         *map(_table_line, report.agreements),
         "",
-        summary,
+        f"{len(report.measured_ms)} networks of {min(report.measured_ms):.2f} to {max(report.measured_ms):.2f} ms.",
+        f"{report.num_stable} of them are known to +-1 %; noise floor {report.noise_floor_percent:.2f} %.",
+        f"Scales: {scales}; {1000 * correction.overhead_ms:.1f} us more for each block; ridge {correction.ridge:g}.",
+        f"95 % interval of an unseen network: +-{correction.relative_half_width:.1%}. The correction is {fate}.",
     ]
     return "\n".join(lines)
 

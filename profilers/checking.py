@@ -2,32 +2,34 @@
 
 Random architectures of a space are measured whole, by the same process and the same protocol as the blocks, interleaved
 at random. Beside the sum stand the noise floor (the networks' own samples, one half against the other), the sum with
-one fitted scale, and what counting multiply-accumulates or parameters would have said; everything that is fitted is
-fitted on the other networks, leave-one-out. The scale is stored with these numbers, and estimates use it from then on;
+one fitted scale, the sum corrected by kind of block, and what counting multiply-accumulates or parameters would have
+said. Everything that is fitted is judged on networks that took no part in the fit: each left out in turn, or, with
+`num_fit`, all but the first so many. The correction is stored with these figures, and estimates use it from then on;
 unless the machine was so busy that the networks do not even agree with themselves.
 """
 
-import datetime
-import statistics
 from collections.abc import Sequence
 
+import numpy
 from sqlalchemy import Engine
 
-from profilers.agreement import agreement, leave_one_out_line, leave_one_out_scale
+from profilers.agreement import Agreement, Predictor, agreement, judge, line_predictor, scale_predictor
 from profilers.backends.registry import open_backend
 from profilers.campaign import Protocol, run_campaign
 from profilers.check_report import CheckReport, noise_floor_percent
+from profilers.correction import network_features
+from profilers.correction_fit import WholeNetworks, correction_predictor, fit_correction
 from profilers.device import Device
-from profilers.estimating import estimate
+from profilers.estimating import BlockLatencies
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
 from profilers.measuring import measure_space
-from profilers.scale_card import ScaleCard
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
 from search_space.counts import count
 from search_space.errors import SnapNASError
 from search_space.space import SearchSpace, random_arch
+from search_space.walk import block_specs
 
 
 def check_space(
@@ -36,24 +38,23 @@ def check_space(
     engine: Engine,
     *,
     num_networks: int = 30,
+    num_fit: int | None = None,
     seed: int = 0,
     protocol: Protocol | None = None,
 ) -> CheckReport:
-    """Measures what is missing of the blocks, then whole networks, compares, and stores the fitted scale."""
+    """Measures what is missing of the blocks, then whole networks, compares, and stores the fitted correction."""
     measure_space(space, device_name, engine, protocol=protocol)
-    archs = _distinct_archs(space, num_networks, seed)
+    archs = distinct_archs(space, num_networks, seed)
     backend, table = open_backend(device_name), LatencyTable(engine)
-    subjects = [Subject.of_network(arch) for arch in archs]
-    table.forget(backend.device, subjects)  # measured now, together, so that nothing but the sum is compared
-    run_campaign(subjects, backend, table, description=f"measuring {len(archs)} networks", protocol=protocol)
-    measurements = [_measured(table, backend.device, subject) for subject in subjects]
-    report = _compare(archs, measurements, table, backend.device, space_name=space.name)
+    measurements = measure_networks(archs, device_name, table, protocol=protocol)
+    networks = whole_networks(archs, measurements, table, backend.device, space_name=space.name)
+    report = _compare(archs, measurements, networks, backend.device, num_fit=num_fit)
     if report.is_quiet:
-        table.set_scale_card(backend.device, report.card)
+        table.set_correction(backend.device, report.correction)
     return report
 
 
-def _distinct_archs(space: SearchSpace, num_networks: int, seed: int) -> list[ArchConfig]:
+def distinct_archs(space: SearchSpace, num_networks: int, seed: int) -> list[ArchConfig]:
     """The first so many different architectures of consecutive seeds; a small space may hold fewer."""
     found: dict[str, ArchConfig] = {}
     for offset in range(10 * num_networks):
@@ -62,6 +63,43 @@ def _distinct_archs(space: SearchSpace, num_networks: int, seed: int) -> list[Ar
         if len(found) == num_networks:
             break
     return list(found.values())
+
+
+def measure_networks(
+    archs: Sequence[ArchConfig], device_name: str, table: LatencyTable, *, protocol: Protocol | None = None
+) -> list[Measurement]:
+    """Measures whole networks now, together, so that nothing but their sums is compared.
+
+    Raises:
+        SnapNASError: The device cannot run one of them.
+    """
+    backend = open_backend(device_name)
+    subjects = [Subject.of_network(arch) for arch in archs]
+    table.forget(backend.device, subjects)
+    run_campaign(subjects, backend, table, description=f"measuring {len(archs)} networks", protocol=protocol)
+    return [_measured(table, backend.device, subject) for subject in subjects]
+
+
+def whole_networks(
+    archs: Sequence[ArchConfig],
+    measurements: Sequence[Measurement],
+    table: LatencyTable,
+    source: Device,
+    *,
+    space_name: str,
+) -> WholeNetworks:
+    """Measured networks beside what the blocks of `source` say of them.
+
+    Raises:
+        MissingLatencyError: The table of `source` lacks a block of a network.
+    """
+    distinct = {spec for arch in archs for spec in block_specs(arch)}
+    blocks = BlockLatencies.read(distinct, table, source, is_corrected=False)
+    return WholeNetworks(
+        features=numpy.stack([network_features(blocks.medians(arch)) for arch in archs]),
+        measured_ms=numpy.array([measurement.median_ms for measurement in measurements]),
+        space=space_name,
+    )
 
 
 def _measured(table: LatencyTable, device: Device, subject: Subject) -> Measurement:
@@ -75,40 +113,34 @@ def _measured(table: LatencyTable, device: Device, subject: Subject) -> Measurem
 def _compare(
     archs: Sequence[ArchConfig],
     measurements: Sequence[Measurement],
-    table: LatencyTable,
+    networks: WholeNetworks,
     device: Device,
     *,
-    space_name: str,
+    num_fit: int | None,
 ) -> CheckReport:
-    measured_ms = [measurement.median_ms for measurement in measurements]
-    estimates = [estimate(arch, table, device) for arch in archs]
-    estimated_ms = [network.latency_ms / (network.scale or 1.0) for network in estimates]
+    measured_ms, sums_ms = networks.measured_ms, networks.sums_ms
     counts = [count(arch) for arch in archs]
-    macs_line_ms = leave_one_out_line([network.macs for network in counts], measured_ms)
-    params_line_ms = leave_one_out_line([network.num_params for network in counts], measured_ms)
-    scaled_ms = leave_one_out_scale(estimated_ms, measured_ms)
-    agreements = (
-        agreement("sum of the blocks", estimated_ms, measured_ms),
-        agreement("sum with one fitted scale, leave-one-out", scaled_ms, measured_ms),
-        agreement("line over macs, leave-one-out", macs_line_ms, measured_ms),
-        agreement("line over parameters, leave-one-out", params_line_ms, measured_ms),
-    )
-    card = ScaleCard(
-        scale=statistics.median(measured / plain for measured, plain in zip(measured_ms, estimated_ms, strict=True)),
-        residual=statistics.stdev(scaled / real - 1 for scaled, real in zip(scaled_ms, measured_ms, strict=True)),
-        num_networks=len(archs),
-        space=space_name,
-        mape_raw_percent=agreements[0].mape_percent,
-        mape_scaled_percent=agreements[1].mape_percent,
-        fitted_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )
+    macs = numpy.array([float(network.macs) for network in counts])
+    params = numpy.array([float(network.num_params) for network in counts])
+
+    def judged(name: str, predictor: Predictor) -> Agreement:
+        predicted_ms, judges = judge(predictor, len(archs), num_fit=num_fit)
+        return agreement(name, predicted_ms, measured_ms[judges])
+
+    correction = fit_correction(networks, num_fit=num_fit)
     return CheckReport(
         device=device,
-        space=space_name,
-        measured_ms=tuple(measured_ms),
-        estimated_ms=tuple(estimated_ms),
+        space=networks.space,
+        measured_ms=tuple(measured_ms.tolist()),
+        estimated_ms=tuple(sums_ms.tolist()),
         num_stable=sum(measurement.is_stable for measurement in measurements),
         noise_floor_percent=noise_floor_percent(measurements),
-        agreements=agreements,
-        card=card,
+        agreements=(
+            correction.uncorrected,
+            judged("sum with one fitted scale", scale_predictor(sums_ms, measured_ms)),
+            judged("sum corrected by kind of block", correction_predictor(networks)),
+            judged("line over macs", line_predictor(macs, measured_ms)),
+            judged("line over parameters", line_predictor(params, measured_ms)),
+        ),
+        correction=correction,
     )

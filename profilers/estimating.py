@@ -2,20 +2,26 @@
 
     estimate(arch, table, device).latency_ms
 
-A sum is an estimate, never a measurement; `python -m profilers.check` says how far it is off. A block that the table
-does not hold is an error that names it: a zero in its place would make the search love it.
+A sum is an estimate, never a measurement; `python -m profilers.check` says how far it is off and stores a correction,
+which is used from then on. A block that the table does not hold is an error that names it: a zero in its place would
+make the search love it. Only where it is asked for, a guess from measured blocks like it takes its place, and says so.
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
+from profilers.correction import Correction
 from profilers.device import Device
+from profilers.interpolation import Interpolation, Interpolator
 from profilers.latency_record import LatencyRecord
 from profilers.latency_table import LatencyTable
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
 from search_space.errors import UsageError
-from search_space.walk import walk
+from search_space.specs import BlockSpec, spec_key
+from search_space.walk import block_specs, walk
 
 _NORMAL_95 = 1.96
 
@@ -24,7 +30,7 @@ class MissingLatencyError(UsageError):
     """The table does not hold a block of the network, or the device could not run it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BlockLatency:
     """One block's share of an estimate."""
 
@@ -33,7 +39,9 @@ class BlockLatency:
     kind: str
     """Kind of its spec."""
     latency_ms: float
-    """Its measured median, times the device's scale if there is one."""
+    """Its measured median, corrected if the device has a correction."""
+    is_interpolated: bool = False
+    """Whether nobody measured it, so that it is guessed from blocks like it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,57 +56,206 @@ class LatencyEstimate:
     """Upper end of the 95 % interval."""
     blocks: tuple[BlockLatency, ...]
     """Every block in the order in which they run; they sum to `latency_ms`."""
-    scale: float | None
-    """The factor that `profilers.check` fitted for the device and that is in every number here; None without one."""
+    correction: Correction | None
+    """What was learnt from whole networks and is in every number here; None without one."""
+    interpolated: Mapping[BlockSpec, Interpolation]
+    """The blocks that nobody measured, with what they were guessed from."""
+    transferred_from: Device | None
+    """The device whose blocks these are, where they are not the device's own."""
     is_estimate: bool
     """Whether the blocks' own milliseconds come from a formula instead of a clock."""
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What has to stand beside these milliseconds wherever they are shown, in words."""
+        labels = ["formula, never measured"] if self.is_estimate else []
+        if self.transferred_from is not None:
+            labels.append(f"transferred from {self.transferred_from.name}")
+        if self.interpolated:
+            worst = max(guess.error_percent for guess in self.interpolated.values())
+            labels.append(f"{len(self.interpolated)} distinct blocks interpolated, +-{worst:.0f} % each")
+        return tuple(labels)
 
-def estimate(arch: ArchConfig, table: LatencyTable, device: Device) -> LatencyEstimate:
-    """Sums the blocks of a network.
 
-    The interval holds the blocks' own intervals, as independent errors, and, with a fitted scale, what that scale left
-    unexplained on whole networks.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownBlock:
+    """What stands for one block in every sum: its share of a network and how sure it is."""
+
+    latency_ms: float
+    """Corrected."""
+    below_ms: float
+    """From the lower end of its 95 % interval up to `latency_ms`."""
+    above_ms: float
+    """From `latency_ms` up to the upper end."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BlockLatencies:
+    """What one device's table says of some blocks, read once; sums of any number of networks follow without it."""
+
+    device: Device
+    """The device of the estimates."""
+    source: Device
+    """The device whose blocks these are: `device`, or for a transfer another one."""
+    known: Mapping[BlockSpec, KnownBlock]
+    """Every block that has a latency."""
+    failed: Mapping[BlockSpec, LatencyRecord]
+    """Blocks that the device was seen not to run."""
+    interpolated: Mapping[BlockSpec, Interpolation]
+    """Those of `known` that nobody measured."""
+    correction: Correction | None
+    """What is in every number of `known`."""
+
+    @classmethod
+    def read(
+        cls,
+        specs: Iterable[BlockSpec],
+        table: LatencyTable,
+        device: Device,
+        *,
+        interpolate: bool = False,
+        source: Device | None = None,
+        is_corrected: bool = True,
+    ) -> Self:
+        """Reads the blocks from the table.
+
+        Args:
+            specs: The blocks; one that the table lacks is an error when a network needs it, not here.
+            table: The latency table.
+            device: The device of the estimates.
+            interpolate: Whether missing blocks are guessed from measured ones like them.
+            source: Another device, whose blocks were fitted to networks of `device` by `profilers.transfer`.
+            is_corrected: Whether the stored correction applies; without it, sums are plain sums of medians.
+
+        Raises:
+            UsageError: Nothing was transferred from `source` to `device`.
+        """
+        correction = table.correction(device, source=source) if is_corrected else None
+        if source is not None and correction is None:
+            raise UsageError(
+                f"nothing was transferred from {source.name} to {device.name}",
+                fix=f"python -m profilers.transfer --from {source.name} --to {device.name}",
+            )
+        by_subject = {Subject.of_block(spec): spec for spec in specs}
+        found = table.records(source or device, by_subject)
+        records = {by_subject[subject]: record for subject, record in found.items()}
+        measured = {spec: record for spec, record in records.items() if record.has_latency}
+        failed = {spec: record for spec, record in records.items() if record.status == "failed"}
+        missing = [spec for spec in by_subject.values() if spec not in measured and spec not in failed]
+        guesses = _guesses(missing, table, source or device) if interpolate else {}
+        known = {spec: _measured(spec, record, correction) for spec, record in measured.items()}
+        known |= {spec: _guessed(spec, guess, correction) for spec, guess in guesses.items()}
+        return cls(
+            device=device,
+            source=source or device,
+            known=known,
+            failed=failed,
+            interpolated=guesses,
+            correction=correction,
+        )
+
+    def estimate(self, arch: ArchConfig) -> LatencyEstimate:
+        """Sums the blocks of a network.
+
+        Raises:
+            MissingLatencyError: A block of it is not among the known ones.
+        """
+        placed = walk(arch)
+        num_uses: dict[BlockSpec, int] = {}
+        for block in placed:
+            num_uses[block.spec] = num_uses.get(block.spec, 0) + 1
+        if not num_uses.keys() <= self.known.keys():
+            raise self.missing_error(arch)
+        blocks = tuple(
+            BlockLatency(
+                name=block.name,
+                kind=block.spec.kind,
+                latency_ms=self.known[block.spec].latency_ms,
+                is_interpolated=block.spec in self.interpolated,
+            )
+            for block in placed
+        )
+        latency_ms = math.fsum(block.latency_ms for block in blocks)
+        unexplained_ms = self.correction.relative_half_width * latency_ms if self.correction else 0.0
+        below_ms = math.hypot(unexplained_ms, *(num * self.known[spec].below_ms for spec, num in num_uses.items()))
+        above_ms = math.hypot(unexplained_ms, *(num * self.known[spec].above_ms for spec, num in num_uses.items()))
+        return LatencyEstimate(
+            latency_ms=latency_ms,
+            low_ms=latency_ms - below_ms,
+            high_ms=latency_ms + above_ms,
+            blocks=blocks,
+            correction=self.correction,
+            interpolated={spec: self.interpolated[spec] for spec in num_uses if spec in self.interpolated},
+            transferred_from=None if self.source == self.device else self.source,
+            is_estimate=self.source.is_estimate,
+        )
+
+    def medians(self, arch: ArchConfig) -> list[tuple[BlockSpec, float]]:
+        """Every block of a network with its milliseconds.
+
+        Raises:
+            MissingLatencyError: A block of it is not among the known ones.
+        """
+        specs = block_specs(arch)
+        if not self.known.keys() >= set(specs):
+            raise self.missing_error(arch)
+        return [(spec, self.known[spec].latency_ms) for spec in specs]
+
+    def missing_error(self, arch: ArchConfig) -> MissingLatencyError:
+        """Names the first block of the network that is not known, and what to do about it."""
+        block = next(block for block in walk(arch) if block.spec not in self.known)
+        name, key, source = block.name, spec_key(block.spec), self.source
+        if block.spec in self.failed:
+            return MissingLatencyError(
+                f"{source.name} could not run {name} {key}: {self.failed[block.spec].reason}",
+                fix=f"python -m profilers.measure --device {source.name} --again tries once more",
+            )
+        return MissingLatencyError(
+            f"no latency of {name} {key} on {source.name} ({source.device_id})",
+            fix=f"python -m profilers.measure --device {source.name} measures every block of a space",
+        )
+
+
+def estimate(
+    arch: ArchConfig,
+    table: LatencyTable,
+    device: Device,
+    *,
+    interpolate: bool = False,
+    source: Device | None = None,
+) -> LatencyEstimate:
+    """Sums the blocks of one network; the arguments are those of `BlockLatencies.read`.
+
+    The interval holds the blocks' own intervals, as independent errors, what their correction left unexplained on
+    whole networks, and how wrong guessed blocks are.
 
     Raises:
         MissingLatencyError: The table lacks a block, or the device could not run one.
     """
-    placed = [(block, Subject.of_block(block.spec)) for block in walk(arch)]
-    records = table.records(device, dict.fromkeys(subject for _, subject in placed))
-    card = table.scale_card(device)
-    scale = card.scale if card else 1.0
-    blocks = tuple(
-        BlockLatency(
-            name=block.name,
-            kind=block.spec.kind,
-            latency_ms=scale * _known(records.get(subject), block.name, subject, device).median_ms,
-        )
-        for block, subject in placed
-    )
-    latency_ms = math.fsum(block.latency_ms for block in blocks)
-    unexplained_ms = _NORMAL_95 * card.residual * latency_ms if card else 0.0
-    num_uses = {subject: sum(other == subject for _, other in placed) for subject in records}
-    below = [scale * num_uses[subject] * (record.median_ms - record.low_ms) for subject, record in records.items()]
-    above = [scale * num_uses[subject] * (record.high_ms - record.median_ms) for subject, record in records.items()]
-    return LatencyEstimate(
-        latency_ms=latency_ms,
-        low_ms=latency_ms - math.hypot(unexplained_ms, *below),
-        high_ms=latency_ms + math.hypot(unexplained_ms, *above),
-        blocks=blocks,
-        scale=card.scale if card else None,
-        is_estimate=device.is_estimate,
-    )
+    specs = dict.fromkeys(block_specs(arch))
+    return BlockLatencies.read(specs, table, device, interpolate=interpolate, source=source).estimate(arch)
 
 
-def _known(record: LatencyRecord | None, name: str, subject: Subject, device: Device) -> LatencyRecord:
-    if record is not None and record.has_latency:
-        return record
-    if record is not None and record.status == "failed":
-        raise MissingLatencyError(
-            f"{device.name} could not run {name} {subject.text}: {record.reason}",
-            fix=f"python -m profilers.measure --device {device.name} --again tries once more",
-        )
-    raise MissingLatencyError(
-        f"no latency of {name} {subject.text} on {device.name} ({device.device_id})",
-        fix=f"python -m profilers.measure --device {device.name} measures every block of a space",
-    )
+def _guesses(specs: Iterable[BlockSpec], table: LatencyTable, device: Device) -> dict[BlockSpec, Interpolation]:
+    """Guesses for as many of the blocks as there are measured ones like them."""
+    measured = {spec: record.median_ms for spec, record in table.blocks(device).items() if record.has_latency}
+    interpolator = Interpolator(measured)
+    guesses = {spec: interpolator.interpolate(spec) for spec in specs}
+    return {spec: guess for spec, guess in guesses.items() if guess is not None}
+
+
+def _measured(spec: BlockSpec, record: LatencyRecord, correction: Correction | None) -> KnownBlock:
+    return _known_block(spec, record.low_ms, record.median_ms, record.high_ms, correction)
+
+
+def _guessed(spec: BlockSpec, guess: Interpolation, correction: Correction | None) -> KnownBlock:
+    factor = math.exp(_NORMAL_95 * guess.error_percent / 100)
+    return _known_block(spec, guess.latency_ms / factor, guess.latency_ms, guess.latency_ms * factor, correction)
+
+
+def _known_block(
+    spec: BlockSpec, low_ms: float, median_ms: float, high_ms: float, correction: Correction | None
+) -> KnownBlock:
+    if correction is not None:
+        low_ms, median_ms, high_ms = (correction.corrected_ms(spec, value) for value in (low_ms, median_ms, high_ms))
+    return KnownBlock(latency_ms=median_ms, below_ms=median_ms - low_ms, above_ms=high_ms - median_ms)

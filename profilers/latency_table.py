@@ -8,33 +8,32 @@ estimate reads twenty short rows instead of four hundred samples. Rows belong to
 import dataclasses
 import datetime
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 
+from profilers.correction import Correction
 from profilers.device import Device
 from profilers.environment import Environment
 from profilers.latency_record import Coverage, LatencyRecord
 from profilers.latency_rows import begun_rows, existing_rows, in_chunks, insert_or_ignore
 from profilers.measurement import Measurement, Sample, measurement_of
-from profilers.scale_card import ScaleCard
 from profilers.storage import create_tables, display_url
 from profilers.subject import Subject
 from profilers.tables import (
     SCHEMA_VERSION,
     CampaignRow,
+    CorrectionRow,
     DeviceRow,
     LatencyBase,
     LatencyRow,
     SampleRow,
-    ScaleRow,
     SchemaVersion,
 )
 from search_space.errors import StorageError
-from search_space.specs import BlockSpec
+from search_space.specs import BlockSpec, spec_from_key
 
 _SAMPLE_FIELDS = tuple(field.name for field in dataclasses.fields(Sample))
 
@@ -171,6 +170,12 @@ class LatencyTable:
             rows = existing_rows(session, device, by_id.values())
             return {by_id[key]: LatencyRecord.of_row(row) for key, row in rows.items()}
 
+    def blocks(self, device: Device) -> dict[BlockSpec, LatencyRecord]:
+        """What is known of every block that was ever begun on the device."""
+        query = select(LatencyRow).where(LatencyRow.device_id == device.device_id, LatencyRow.kind == "block")
+        with Session(self._engine) as session:
+            return {spec_from_key(row.text): LatencyRecord.of_row(row) for row in session.scalars(query)}
+
     def measurement(self, device: Device, subject: Subject) -> Measurement | None:
         """The subject's measurement with its samples; None unless it is finished."""
         record = self.records(device, [subject]).get(subject)
@@ -184,27 +189,28 @@ class LatencyTable:
         return Coverage.of_records(distinct, self.records(device, map(Subject.of_block, distinct)))
 
     def version(self, device: Device, specs: Iterable[BlockSpec]) -> str:
-        """12 hex digits that change when any latency of the blocks, or the device's scale, changes."""
+        """12 hex digits that change when any latency of the blocks, or the device's correction, changes."""
         records = self.records(device, [Subject.of_block(spec) for spec in specs])
         lines = [
             f"{subject.text} {record.status} {record.median_ms!r} {record.low_ms!r} {record.high_ms!r}"
             for subject, record in records.items()
         ]
-        content = [device.device_id, repr(self.scale_card(device)), *sorted(lines)]
+        content = [device.device_id, repr(self.correction(device)), *sorted(lines)]
         return hashlib.sha256("\n".join(content).encode()).hexdigest()[:12]
 
-    # The fitted scale
+    # Corrections
 
-    def scale_card(self, device: Device) -> ScaleCard | None:
-        """The factor that `profilers.check` fitted for the device; None before that."""
+    def correction(self, device: Device, *, source: Device | None = None) -> Correction | None:
+        """What was fitted from the blocks of `source`, by default the device's own; None before that."""
         with Session(self._engine) as session:
-            row = session.get(ScaleRow, device.device_id)
-            return None if row is None else ScaleCard(**json.loads(row.card))
+            row = session.get(CorrectionRow, (device.device_id, (source or device).device_id))
+            return None if row is None else Correction.from_json(row.correction)
 
-    def set_scale_card(self, device: Device, card: ScaleCard) -> None:
+    def set_correction(self, device: Device, correction: Correction, *, source: Device | None = None) -> None:
+        """Stores what was fitted; both devices are known."""
+        key = {"device_id": device.device_id, "source_id": (source or device).device_id}
         with Session(self._engine) as session, session.begin():
-            text = json.dumps(dataclasses.asdict(card), sort_keys=True)
-            session.merge(ScaleRow(device_id=device.device_id, card=text))
+            session.merge(CorrectionRow(**key, correction=correction.to_json()))
 
 
 def _now() -> str:

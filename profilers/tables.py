@@ -2,7 +2,7 @@
 
     latency_devices ---< latency_rows ---< latency_samples >--- latency_campaigns
            |
-           +---- latency_scales
+           +---- latency_corrections
 
 Columns hold text, integers and floats only, so that SQLite and PostgreSQL give back exactly what went in.
 """
@@ -10,7 +10,7 @@ Columns hold text, integers and floats only, so that SQLite and PostgreSQL give 
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class LatencyBase(DeclarativeBase):
@@ -91,11 +91,12 @@ class SampleRow(LatencyBase):
     is_flagged: Mapped[bool]
 
 
-class ScaleRow(LatencyBase):
-    """The one factor fitted on whole networks, with its validation card."""
+class CorrectionRow(LatencyBase):
+    """What the blocks of one device, the source, say of whole networks on a device; most often it is the same one."""
 
-    __tablename__ = "latency_scales"
+    __tablename__ = "latency_corrections"
 
     device_id: Mapped[str] = mapped_column(ForeignKey("latency_devices.device_id"), primary_key=True)
-    card: Mapped[str]
-    """The JSON of `ScaleCard`."""
+    source_id: Mapped[str] = mapped_column(ForeignKey("latency_devices.device_id"), primary_key=True)
+    correction: Mapped[str]
+    """The JSON of `Correction`."""

@@ -93,15 +93,15 @@ def _estimated(arch: ArchConfig, table: LatencyTable, device: Device) -> Latency
     by_subject = table.samples(device, [Subject.of_block(spec) for spec in specs])
     samples = [sample for subject_samples in by_subject.values() for sample in subject_samples]
     version = table.version(device, specs)
-    scale = f", times the fitted scale {estimated.scale:.3f}" if estimated.scale is not None else ""
+    correction = f", {estimated.correction.describe()}" if estimated.correction is not None else ""
     return LatencyRow(
         device=_device_text(device),
         method="estimate",
         latency_ms=estimated.latency_ms,
         interval_ms=(estimated.low_ms, estimated.high_ms),
         provenance=(
-            f"{_formula(device)}{len(estimated.blocks)} blocks ({len(specs)} distinct){scale}; {len(samples)} samples, "
-            f"{_PROTOCOL}, {_dates(samples)}; latency table version {version}"
+            f"{_formula(device)}{len(estimated.blocks)} blocks ({len(specs)} distinct){correction}; "
+            f"{len(samples)} samples, {_PROTOCOL}, {_dates(samples)}; latency table version {version}"
         ),
     )
 

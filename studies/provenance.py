@@ -50,10 +50,10 @@ def device_facts(engine: Engine, study: StudySummary) -> Sequence[tuple[str, str
     """
     table = LatencyTable(engine)
     device = study_device(table, study)
-    card = table.scale_card(device)
+    correction = table.correction(device)
     fitted = "none: plain sums of blocks"
-    if card is not None:
-        fitted = f"{card.scale:.3f}, from {card.num_networks} whole networks, leaves {card.mape_scaled_percent:.1f} %"
+    if correction is not None:
+        fitted = correction.describe()
     return (
         ("device", f"{device.name} ({device.device_id})"),
         ("hardware", device.hardware),
@@ -62,5 +62,5 @@ def device_facts(engine: Engine, study: StudySummary) -> Sequence[tuple[str, str
         ("precision", device.precision),
         ("threads", str(device.threads)),
         ("milliseconds", "estimate: a formula, not a clock" if device.is_estimate else "sum of measured blocks"),
-        ("fitted scale", fitted),
+        ("correction", fitted),
     )

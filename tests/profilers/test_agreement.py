@@ -1,9 +1,10 @@
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
-from profilers.agreement import agreement, kendall, leave_one_out_line, leave_one_out_scale, spearman
+from profilers.agreement import agreement, judge, kendall, line_predictor, scale_predictor, spearman
 
 values = st.lists(st.integers(0, 8), min_size=3, max_size=20)
 
@@ -27,9 +28,20 @@ def test_errors_of_known_predictions() -> None:
 
 
 def test_one_scale_repairs_a_constant_factor() -> None:
-    assert leave_one_out_scale([1.0, 2.0, 3.0], [1.1, 2.2, 3.3]) == pytest.approx([1.1, 2.2, 3.3])
+    sums_ms, measured_ms = numpy.array([1.0, 2.0, 3.0]), numpy.array([1.1, 2.2, 3.3])
+    predicted_ms, judges = judge(scale_predictor(sums_ms, measured_ms), 3)
+    assert predicted_ms == pytest.approx(measured_ms)
+    assert judges.tolist() == [0, 1, 2]
 
 
 def test_leave_one_out_does_not_see_the_network_it_predicts() -> None:
-    predicted_ms = leave_one_out_line([1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 1000.0])
+    feature, measured_ms = numpy.array([1.0, 2.0, 3.0, 4.0]), numpy.array([10.0, 20.0, 30.0, 1000.0])
+    predicted_ms, _ = judge(line_predictor(feature, measured_ms), 4)
     assert predicted_ms[3] == pytest.approx(40.0)
+
+
+def test_a_fit_on_the_first_networks_predicts_the_others_only() -> None:
+    feature, measured_ms = numpy.array([1.0, 2.0, 3.0, 4.0]), numpy.array([10.0, 20.0, 99.0, 99.0])
+    predicted_ms, judges = judge(line_predictor(feature, measured_ms), 4, num_fit=2)
+    assert predicted_ms == pytest.approx([30.0, 40.0])
+    assert judges.tolist() == [2, 3]

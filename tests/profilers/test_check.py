@@ -10,6 +10,7 @@ from profilers.campaign import Protocol
 from profilers.check import CheckOptions
 from profilers.check_report import CheckReport, json_document, markdown, noise_floor_percent, text
 from profilers.checking import check_space
+from profilers.correction import GROUPS
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
 from profilers.storage import open_engine
@@ -36,20 +37,30 @@ def test_a_device_that_adds_up_is_predicted_without_error(report: CheckReport) -
 
 
 def test_baselines_stand_beside_and_are_worse(report: CheckReport) -> None:
-    plain, _, macs_line, params_line = report.agreements
+    plain, _, _, macs_line, params_line = report.agreements
     assert plain.mape_percent < macs_line.mape_percent < params_line.mape_percent
 
 
-def test_the_scale_is_stored_with_its_card(report: CheckReport, engine: Engine) -> None:
-    assert LatencyTable(engine).scale_card(ExactBackend().device) == report.card
-    assert report.card.scale == pytest.approx(1)
-    assert report.card.num_networks == len(report.measured_ms) == 12
+def test_the_correction_is_stored_with_its_card(report: CheckReport, engine: Engine) -> None:
+    assert LatencyTable(engine).correction(ExactBackend().device) == report.correction
+    assert list(report.correction.scales.values()) == pytest.approx([1] * len(GROUPS))
+    assert report.correction.overhead_ms == pytest.approx(0, abs=1e-9)
+    assert report.correction.num_networks == len(report.measured_ms) == 12
 
 
-def test_a_second_check_does_not_apply_the_scale_twice(report: CheckReport, engine: Engine) -> None:
+def test_a_second_check_does_not_correct_twice(report: CheckReport, engine: Engine) -> None:
     protocol = Protocol(min_rounds=3, max_rounds=4, num_calibration_probes=3)
     again = check_space(search_space("tiny"), "exact", engine, num_networks=6, seed=100, protocol=protocol)
-    assert again.card.scale == pytest.approx(report.card.scale)
+    assert again.correction.scales == pytest.approx(report.correction.scales)
+    assert again.estimated_ms == pytest.approx(again.measured_ms)
+
+
+def test_a_fit_on_some_networks_is_judged_on_the_others(engine: Engine) -> None:
+    protocol = Protocol(min_rounds=3, max_rounds=4, num_calibration_probes=3)
+    report = check_space(search_space("tiny"), "exact", engine, num_networks=12, num_fit=8, protocol=protocol)
+    assert (report.correction.num_networks, report.correction.num_judges) == (8, 4)
+    assert report.correction.judged_on == "unseen networks"
+    assert "Fitted on 8 networks, judged on 4 (unseen networks)" in text(report)
 
 
 def test_the_page_has_command_hardware_and_date(report: CheckReport) -> None:
@@ -75,7 +86,7 @@ def test_noise_floor_is_the_difference_of_two_halves() -> None:
     assert noise_floor_percent([Measurement(samples_ms=(1.1, 1.0, 1.1, 1.0))]) == pytest.approx(10)
 
 
-def test_a_scale_from_a_busy_machine_is_not_believed(report: CheckReport) -> None:
+def test_a_correction_from_a_busy_machine_is_not_believed(report: CheckReport) -> None:
     assert report.is_quiet
     busy = dataclasses.replace(report, noise_floor_percent=14.0)
     assert not busy.is_quiet
@@ -85,3 +96,5 @@ def test_a_scale_from_a_busy_machine_is_not_believed(report: CheckReport) -> Non
 def test_too_few_networks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least 5"):
         CheckOptions(networks=2)
+    with pytest.raises(UsageError, match="left to judge"):
+        CheckOptions(networks=12, fit=11)

@@ -10,11 +10,11 @@ from profilers.backends.exact import ExactBackend, exact_latency_ms
 from profilers.campaign import Protocol, run_campaign
 from profilers.estimating import MissingLatencyError, estimate
 from profilers.latency_table import LatencyTable
-from profilers.scale_card import ScaleCard
 from profilers.subject import Subject
 from search_space.space import random_arch
 from search_space.spaces import search_space
 from search_space.walk import block_specs, walk
+from tests.profilers.corrections import one_scale
 
 ARCH = random_arch(search_space("tiny"), 1)
 DEVICE = ExactBackend().device
@@ -35,7 +35,8 @@ def test_estimate_is_the_exact_sum(table: LatencyTable) -> None:
     assert found.low_ms == pytest.approx(expected_ms, rel=1e-9)
     assert found.high_ms == pytest.approx(expected_ms, rel=1e-9)
     assert found.is_estimate
-    assert found.scale is None
+    assert found.correction is None
+    assert found.labels == ("formula, never measured",)
 
 
 def test_breakdown_names_every_block_and_sums_to_the_whole(table: LatencyTable) -> None:
@@ -65,22 +66,15 @@ def test_another_device_has_no_latencies(table: LatencyTable) -> None:
         estimate(ARCH, table, dataclasses.replace(DEVICE, threads=2))
 
 
-def test_a_fitted_scale_is_used_stated_and_widens_the_interval(table: LatencyTable) -> None:
+def test_a_correction_is_used_stated_and_widens_the_interval(table: LatencyTable) -> None:
     plain = estimate(ARCH, table, DEVICE)
-    card = ScaleCard(
-        scale=1.1,
-        residual=0.02,
-        num_networks=30,
-        space="tiny",
-        mape_raw_percent=9.0,
-        mape_scaled_percent=1.5,
-        fitted_at="2026-01-01T00:00:00+00:00",
-    )
-    table.set_scale_card(DEVICE, card)
-    scaled = estimate(ARCH, table, DEVICE)
-    assert scaled.scale == 1.1
-    assert scaled.latency_ms == pytest.approx(1.1 * plain.latency_ms)
-    assert scaled.high_ms == pytest.approx(scaled.latency_ms * (1 + 1.96 * 0.02))
+    correction = one_scale(1.1, overhead_ms=0.01, relative_half_width=0.04)
+    table.set_correction(DEVICE, correction)
+    corrected = estimate(ARCH, table, DEVICE)
+    assert corrected.correction == correction
+    assert corrected.latency_ms == pytest.approx(1.1 * plain.latency_ms + 0.01 * len(plain.blocks))
+    assert corrected.high_ms == pytest.approx(corrected.latency_ms * 1.04)
+    assert corrected.low_ms == pytest.approx(corrected.latency_ms * 0.96)
 
 
 def test_interval_adds_up_the_blocks_variances(table: LatencyTable, sqlite_engine: Engine) -> None:

@@ -8,19 +8,9 @@ from profilers.device import Device
 from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample, measurement_of
-from profilers.scale_card import ScaleCard
 from profilers.subject import Subject
 from search_space.specs import BlockSpec
-
-CARD = ScaleCard(
-    scale=1.02,
-    residual=0.01,
-    num_networks=30,
-    space="tiny",
-    mape_raw_percent=2.0,
-    mape_scaled_percent=1.0,
-    fitted_at="2026-01-01T00:00:00+00:00",
-)
+from tests.profilers.corrections import one_scale
 
 
 def samples_of(*raw_ms: float) -> list[Sample]:
@@ -117,7 +107,7 @@ def test_version_changes_with_any_latency_and_only_then(
     fill(table, device, {second: samples_of(2.0, 2.0)})
     assert table.version(device, small_specs[:1]) == before
     assert table.version(device, small_specs[:2]) != before
-    table.set_scale_card(device, CARD)
+    table.set_correction(device, one_scale(1.02))
     assert table.version(device, small_specs[:1]) != before
 
 
@@ -130,13 +120,34 @@ def test_forgotten_rows_are_missing_again(engine: Engine, device: Device, small_
     assert table.samples(device, subjects[:1]) == {}
 
 
-def test_scale_card_round_trip(engine: Engine, device: Device) -> None:
+def test_a_correction_comes_back_as_it_went_in(engine: Engine, device: Device) -> None:
     table = LatencyTable(engine)
     table.add_device(device)
-    assert table.scale_card(device) is None
-    table.set_scale_card(device, dataclasses.replace(CARD, scale=0.5))
-    table.set_scale_card(device, CARD)
-    assert table.scale_card(device) == CARD
+    assert table.correction(device) is None
+    table.set_correction(device, one_scale(0.5))
+    table.set_correction(device, one_scale(1.02))
+    assert table.correction(device) == one_scale(1.02)
+
+
+def test_corrections_of_different_sources_do_not_mix(engine: Engine, device: Device) -> None:
+    table = LatencyTable(engine)
+    source = dataclasses.replace(device, threads=2)
+    table.add_device(device)
+    table.add_device(source)
+    table.set_correction(device, one_scale(2.0), source=source)
+    assert table.correction(device) is None
+    assert table.correction(source) is None
+    assert table.correction(device, source=source) == one_scale(2.0)
+
+
+def test_blocks_are_those_of_the_device_and_no_networks(
+    engine: Engine, device: Device, small_specs: tuple[BlockSpec, ...]
+) -> None:
+    table = LatencyTable(engine)
+    network = Subject(kind="network", text="{}")
+    fill(table, device, {Subject.of_block(small_specs[0]): samples_of(1.0, 1.0), network: samples_of(1.0)})
+    fill(table, dataclasses.replace(device, threads=2), {Subject.of_block(small_specs[1]): samples_of(1.0)})
+    assert list(table.blocks(device)) == [small_specs[0]]
 
 
 def test_sentinel_is_kept_with_the_device(engine: Engine, device: Device) -> None:

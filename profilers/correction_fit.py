@@ -1,0 +1,108 @@
+"""Fits a correction: non-negative least squares on relative errors, drawn towards one common scale.
+
+Networks of one space resemble each other, so the milliseconds of two groups may rise and fall together and leave their
+scales undetermined. A ridge draws every scale towards the one common scale, and the overhead towards zero, as strongly
+as leave-one-out likes best: with many quiet networks each group speaks for itself, with few or noisy ones little but
+the common scale remains. The error that is reported comes from networks that took no part at all, neither in the
+coefficients nor in the choice of the ridge.
+"""
+
+import datetime
+import math
+from dataclasses import dataclass
+
+import numpy
+from scipy.optimize import nnls
+from scipy.special import stdtrit
+
+from profilers.agreement import FloatArray, IntArray, Predictor, agreement, judge
+from profilers.correction import GROUPS, Correction
+
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 10.0)  # the last leaves one common scale and no overhead
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeNetworks:
+    """Networks that were measured whole, beside what the table says of their blocks."""
+
+    features: FloatArray
+    """`[num_networks, num_groups + 1]`, rows of `network_features`."""
+    measured_ms: FloatArray
+    """`[num_networks]`."""
+    space: str
+    """The search space that they came from."""
+
+    @property
+    def sums_ms(self) -> FloatArray:
+        """`[num_networks]`, plain sums of the blocks."""
+        sums_ms: FloatArray = self.features[:, :-1].sum(axis=1)
+        return sums_ms
+
+
+def fit_correction(networks: WholeNetworks, *, num_fit: int | None = None) -> Correction:
+    """Fits the coefficients and judges them.
+
+    Args:
+        networks: At least three of them.
+        num_fit: Fit on the first so many and judge on all others; without it, on all, judged by leave-one-out.
+    """
+    predictor = correction_predictor(networks)
+    predicted_ms, judges = judge(predictor, len(networks.measured_ms), num_fit=num_fit)
+    measured_ms = networks.measured_ms[judges]
+    fitted_on = numpy.arange(num_fit or len(networks.measured_ms))
+    ridge = _best_ridge(networks, fitted_on)
+    coefficients = _coefficients(networks, fitted_on, ridge)
+    errors = measured_ms / predicted_ms - 1  # relative to the prediction, which is all that a user will have
+    return Correction(
+        scales=dict(zip(GROUPS, map(float, coefficients[:-1]), strict=True)),
+        overhead_ms=float(coefficients[-1]),
+        ridge=ridge,
+        relative_half_width=float(stdtrit(len(errors) - 1, 0.975) * math.sqrt((errors**2).mean())),
+        num_networks=len(fitted_on),
+        space=networks.space,
+        judged_on="leave-one-out" if num_fit is None else "unseen networks",
+        num_judges=len(judges),
+        judged=agreement("corrected by kind of block", predicted_ms, measured_ms),
+        uncorrected=agreement("sum of the blocks", networks.sums_ms[judges], measured_ms),
+        fitted_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def correction_predictor(networks: WholeNetworks) -> Predictor:
+    """Predicts networks after a fit on some of them, the choice of the ridge included."""
+
+    def predict(train: IntArray) -> FloatArray:
+        predicted_ms: FloatArray = networks.features @ _coefficients(networks, train, _best_ridge(networks, train))
+        return predicted_ms
+
+    return predict
+
+
+def _best_ridge(networks: WholeNetworks, train: IntArray) -> float:
+    """The ridge with the smallest leave-one-out error within the networks of `train`; of equal ones the strongest."""
+
+    def squared_error(ridge: float) -> float:
+        errors = []
+        for left_out in train:
+            coefficients = _coefficients(networks, train[train != left_out], ridge)
+            errors.append(float(networks.features[left_out] @ coefficients / networks.measured_ms[left_out]) - 1)
+        return round(sum(error**2 for error in errors), 12)
+
+    return min(reversed(RIDGES), key=squared_error)
+
+
+def _coefficients(networks: WholeNetworks, train: IntArray, ridge: float) -> FloatArray:
+    """`[num_groups + 1]`: scales and overhead in milliseconds, none below zero."""
+    features, measured_ms = networks.features[train], networks.measured_ms[train]
+    common_scale = numpy.median(measured_ms / networks.sums_ms[train])
+    # A coefficient's unit: the common scale, and for the overhead what would be everything. All then weigh alike.
+    units = numpy.full(len(GROUPS) + 1, common_scale)
+    units[-1] = numpy.median(measured_ms / features[:, -1])
+    anchor = numpy.append(numpy.ones(len(GROUPS)), 0.0)
+    pull = math.sqrt(ridge * len(train))
+    shares = features * units / measured_ms[:, None]  # [num_train, num_groups + 1]: each row should sum to one
+    solution, _ = nnls(
+        numpy.vstack([shares, pull * numpy.eye(len(anchor))]), numpy.append(numpy.ones(len(train)), pull * anchor)
+    )
+    coefficients: FloatArray = solution * units
+    return coefficients
