@@ -8,7 +8,10 @@ Inputs and outputs have the compute precision (integers: int32), so that no cast
 """
 
 import logging
+import math
 import platform
+import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +57,10 @@ class CoreMLDescription:
     """Shape of every output by name; () where Core ML leaves it open."""
     operators: Counter[str]
     """How often every kind of operator occurs, constants left out."""
+    weight_types: frozenset[str]
+    """Number formats in the weight file: FLOAT16."""
+    weight_bytes: int
+    """Size of everything in the weight file, padding left out."""
     metadata: dict[str, str]
     """The fields of `METADATA_FIELDS` that are set, and all user-defined metadata."""
 
@@ -79,6 +86,29 @@ def export_core_ml(
         metadata: `METADATA_FIELDS` have fields of their own, all other keys are user-defined.
         precision: What weights, activations, inputs and outputs are.
     """
+    write_core_ml(
+        module,
+        inputs,
+        path,
+        input_names=input_names,
+        output_names=output_names,
+        metadata=metadata,
+        precision=precision,
+    )
+    return core_ml_parity(module, inputs, path, input_names=input_names, output_names=output_names, precision=precision)
+
+
+def write_core_ml(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    path: Path,
+    *,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    metadata: Mapping[str, str] | None = None,
+    precision: Precision = "float16",
+) -> None:
+    """Writes `module` as `path` and compares nothing; the arguments are those of `export_core_ml`."""
     with _known_noise_silenced():
         model = _convert(module, inputs, input_names=input_names, output_names=output_names, precision=precision)
         for key, value in dict(metadata or {}).items():
@@ -88,7 +118,6 @@ def export_core_ml(
                 model.user_defined_metadata[key] = value
         with whole_folder(path) as new_path:
             model.save(str(new_path))
-    return core_ml_parity(module, inputs, path, input_names=input_names, output_names=output_names, precision=precision)
 
 
 def core_ml_parity(
@@ -122,6 +151,8 @@ def read_core_ml(path: Path) -> CoreMLDescription:
         spec = coremltools.models.utils.load_spec(str(path))
     main = spec.mlProgram.functions["main"]
     operations = main.block_specializations[main.opset].operations
+    constants = [operation for operation in operations if operation.type == "const"]
+    weights = [_weight(constant) for constant in constants if constant.attributes["val"].HasField("blobFileValue")]
     metadata = {
         "author": spec.description.metadata.author,
         "license": spec.description.metadata.license,
@@ -132,8 +163,20 @@ def read_core_ml(path: Path) -> CoreMLDescription:
         input_shapes={entry.name: tuple(entry.type.multiArrayType.shape) for entry in spec.description.input},
         output_shapes={entry.name: tuple(entry.type.multiArrayType.shape) for entry in spec.description.output},
         operators=Counter(operation.type for operation in operations if operation.type != "const"),
+        weight_types=frozenset(name for name, _ in weights),
+        weight_bytes=sum(size_bytes for _, size_bytes in weights),
         metadata={key: value for key, value in metadata.items() if value} | dict(spec.description.metadata.userDefined),
     )
+
+
+def _weight(constant: Any) -> tuple[str, int]:
+    """The number format and the size of a constant that stands in the weight file."""
+    from coremltools.proto import MIL_pb2
+
+    tensor = constant.attributes["val"].type.tensorType
+    type_name = str(MIL_pb2.DataType.Name(tensor.dataType))
+    num_bits = int(re.sub("[^0-9]", "", type_name))
+    return type_name, math.prod(dimension.constant.size for dimension in tensor.dimensions) * num_bits // 8
 
 
 def _convert(
@@ -189,8 +232,9 @@ def _known_noise_silenced() -> Iterator[None]:
 
     logger = logging.getLogger("coremltools")
     logger.addFilter(is_news)  # ahead of the import, which says the most
-    from coremltools.converters.mil.frontend.torch import ops
-    from coremltools.converters.mil.mil.passes import pass_pipeline
+    with _hidden("torchao"):  # ExecuTorch's; coremltools would import it, which takes seconds and has much to say
+        from coremltools.converters.mil.frontend.torch import ops
+        from coremltools.converters.mil.mil.passes import pass_pipeline
 
     operator_bar, pass_bar = ops._tqdm, pass_pipeline.tqdm
     ops._tqdm, pass_pipeline.tqdm = partial(operator_bar, disable=True), partial(pass_bar, disable=True)
@@ -205,3 +249,16 @@ def _known_noise_silenced() -> Iterator[None]:
     finally:
         ops._tqdm, pass_pipeline.tqdm = operator_bar, pass_bar
         logger.removeFilter(is_news)
+
+
+@contextmanager
+def _hidden(library: str) -> Iterator[None]:
+    """Lets a library that nobody has imported yet seem to be missing."""
+    if library in sys.modules:
+        yield
+        return
+    sys.modules[library] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[library]
