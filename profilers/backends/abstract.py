@@ -39,6 +39,11 @@ class AbstractBackend(ABC):
     def device(self) -> Device:
         """The device as it is on this machine, now."""
 
+    @property
+    def is_noisy(self) -> bool:
+        """Whether two runs differ, so that a latency takes many of them."""
+        return True
+
     @abstractmethod
     def prepare(self, subject: Subject, path: Path) -> None:
         """Writes what `load` opens to `path`, if anything. Weights are random: latency does not depend on them."""
