@@ -303,7 +303,8 @@ class _Group:
         num_new = sum(len(self._samples[subject]) <= max_rounds for subject in self._active)
         num_saved = sum(max(max_rounds - len(self._samples[subject]), 0) for subject in finished)
         bar.advance(num_new + num_saved, note=f"round {self._round_index}")
-        self._active = [subject for subject in self._active if subject not in set(finished)]
+        done = set(finished)
+        self._active = [subject for subject in self._active if subject not in done]
 
     def _fail(self, subject: Subject, reason: str) -> None:
         logger.warning("%s %s failed on %s: %s", subject.kind, subject.text[:100], self._device.name, reason[:200])
