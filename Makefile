@@ -17,6 +17,7 @@ run: $(STAMPS)/run
 
 test: $(STAMPS)/dev
 	scripts/install_debian_packages
+	scripts/install_browser_runtime
 	scripts/check
 	scripts/test
 

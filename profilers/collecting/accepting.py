@@ -1,0 +1,131 @@
+"""From quarantine into the latency table: a person says yes, after seeing what looks wrong.
+
+A page can send any number it likes. What no check of one upload can see, a comparison with other devices can: blocks
+that cost ten times as much here as their neighbours did, or a tenth. Those are named, and not taken unasked.
+"""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import sqlalchemy
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from profilers.collecting.jobs import Job, JobStore
+from profilers.collecting.plan import PROTOCOL, samples_of, sentinel_ms
+from profilers.device import Device
+from profilers.environment import record_environment
+from profilers.latency_table import LatencyTable
+from profilers.measurement import Sample, measurement_of
+from profilers.subject import Subject
+from profilers.tables import SampleRow
+from search_space.errors import UsageError
+
+OUTLIER_FACTOR = 5.0
+"""Off the usual ratio between two devices by more than this, a block is an outlier. Honest devices differ by 2 to 3."""
+_MIN_SHARED_BLOCKS = 10
+_PROVENANCE = {"source": "a page, accepted by a person", "environment": "of the machine that accepted the samples"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlier:
+    """A block whose latency does not fit the rest of its device."""
+
+    subject: Subject
+    """The block."""
+    median_ms: float
+    """As the phone measured it."""
+    expected_ms: float
+    """From the nearest of the other devices, times the usual ratio of the two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """What a job brought into the table."""
+
+    device: Device
+    """The device as it is stored."""
+    num_measured: int
+    """Blocks with a latency."""
+    num_failed: int
+    """Blocks that the phone could not run."""
+
+
+def accept(job: Job, store: JobStore, table: LatencyTable, engine: Engine, *, with_outliers: bool = False) -> Accepted:
+    """Moves a job's samples into the latency table. Called again after a kill it goes on, and adds nothing twice.
+
+    Raises:
+        UsageError: The job has no samples, was rejected, or has outliers and those are not wanted.
+    """
+    if job.device is None or job.plan is None or job.status in ("waiting", "rejected"):
+        raise UsageError(f"the job {job.job_id} is {job.status}", allowed="a job that a page measured for")
+    received = store.received(job)
+    samples, failures = samples_of(job.plan, received, reference_ms=table.sentinel_ms(job.device))
+    found = outliers(job.device, samples, table)
+    if found and not with_outliers and job.status != "accepted":
+        raise UsageError(
+            f"{len(found)} of {len(samples)} blocks of the job {job.job_id} do not fit what other devices say",
+            fix="look at them with --list, then --accept again and --with-outliers, or --reject",
+        )
+    table.add_device(job.device)
+    if table.sentinel_ms(job.device) is None and samples:
+        table.set_sentinel_ms(job.device, sentinel_ms(received))
+    campaign_id = _campaign(job, store, table)
+    if not _has_samples(engine, campaign_id):
+        table.add_samples(job.device, samples, campaign_id=campaign_id)
+    table.finish(job.device, samples)
+    by_key = {subject.subject_id: subject for subject in job.plan.subjects}
+    for key, reason in failures.items():
+        table.fail(job.device, by_key[key], reason=f"in the browser: {reason}")
+    table.finish_campaign(campaign_id, environment=record_environment())
+    store.set_status(job, "accepted")
+    num_measured = sum(subject.subject_id not in failures for subject in samples)
+    return Accepted(device=job.device, num_measured=num_measured, num_failed=len(failures))
+
+
+def outliers(device: Device, samples: Mapping[Subject, Sequence[Sample]], table: LatencyTable) -> tuple[Outlier, ...]:
+    """The blocks that fit none of the other devices in the table."""
+    medians_ms = {subject: measurement_of(taken).median_ms for subject, taken in samples.items()}
+    expectations = [
+        expected
+        for other in table.devices()
+        if other.device_id != device.device_id and (expected := _expected_ms(medians_ms, other, table))
+    ]
+    found = []
+    for subject, median_ms in medians_ms.items():
+        candidates_ms = [expected[subject] for expected in expectations if subject in expected]
+        if not candidates_ms:
+            continue
+        nearest_ms = min(candidates_ms, key=lambda expected_ms: max(expected_ms / median_ms, median_ms / expected_ms))
+        if max(nearest_ms / median_ms, median_ms / nearest_ms) > OUTLIER_FACTOR:
+            found.append(Outlier(subject=subject, median_ms=median_ms, expected_ms=nearest_ms))
+    return tuple(found)
+
+
+def _expected_ms(medians_ms: Mapping[Subject, float], other: Device, table: LatencyTable) -> dict[Subject, float]:
+    """What another device makes us expect: its latencies times the median ratio. Empty where little is shared."""
+    records = table.records(other, medians_ms)
+    shared = {subject: record.median_ms for subject, record in records.items() if record.has_latency}
+    if len(shared) < _MIN_SHARED_BLOCKS:
+        return {}
+    usual_ratio = statistics.median(medians_ms[subject] / other_ms for subject, other_ms in shared.items())
+    return {subject: usual_ratio * other_ms for subject, other_ms in shared.items()}
+
+
+def _campaign(job: Job, store: JobStore, table: LatencyTable) -> int:
+    """The campaign that the job's samples belong to, opened on the first try."""
+    assert job.device is not None
+    if job.campaign_id is not None:
+        return job.campaign_id
+    provenance = {**asdict(PROTOCOL), "collected_job": job.job_id, **_PROVENANCE}
+    campaign_id = table.start_campaign(job.device, protocol=json.dumps(provenance), environment=record_environment())
+    store.set_campaign(job, campaign_id)
+    return campaign_id
+
+
+def _has_samples(engine: Engine, campaign_id: int) -> bool:
+    with Session(engine) as session:
+        query = select(sqlalchemy.func.count()).where(SampleRow.campaign_id == campaign_id)
+        return bool(session.scalar(query))

@@ -1,0 +1,216 @@
+"""The quarantine: jobs, the portions that came in for them, and who may speak for them. Nothing here is a latency yet.
+
+Everything is in the workspace's database, so a server that is started again knows the phones of the one before.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import sqlalchemy
+from sqlalchemy import Engine, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from profilers.collecting.messages import Portion
+from profilers.collecting.plan import Plan, Received
+from profilers.collecting.secrets_and_limits import hash_secret, matches, new_secret
+from profilers.collecting.tables import CollectingBase, JobRow, PortionRow
+from profilers.device import Device
+from profilers.storage import create_tables
+from search_space.errors import SnapNASError, UsageError
+
+Status = Literal["waiting", "collecting", "complete", "accepted", "rejected"]
+
+TOKEN_LIFETIME_S = 30 * 60.0
+SESSION_LIFETIME_S = 24 * 3600.0
+
+
+class WrongSecretError(SnapNASError):
+    """No job is open under this token or session key, or not any more."""
+
+
+class TokenUsedError(SnapNASError):
+    """The token has opened its job already, for another page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One list of blocks for one device."""
+
+    job_id: str
+    """12 hex digits; what a person types to accept it."""
+    space: str
+    """The search space whose blocks are measured."""
+    device_name: str
+    """The name that was given with the job, or empty."""
+    max_blocks: int | None
+    """How many blocks at most; None for all that are missing."""
+    created_at: float
+    """Seconds since 1970."""
+    status: Status
+    """waiting for a page, collecting, complete, accepted or rejected."""
+    device: Device | None
+    """None before a page claimed the job, and so is the plan."""
+    plan: Plan | None
+    """The blocks asked for."""
+    campaign_id: int | None
+    """The latency table's campaign, once it is being accepted."""
+
+
+class JobStore:
+    """Every job of one workspace. Cheap to make; safe to use from many threads."""
+
+    def __init__(self, engine: Engine, *, clock_s: Callable[[], float] = time.time) -> None:
+        self._engine = engine
+        self._clock_s = clock_s
+        create_tables(engine, CollectingBase.metadata)
+
+    # Jobs
+
+    def create(self, *, space: str, device_name: str, max_blocks: int | None) -> tuple[Job, str]:
+        """Opens a job; returns it with the token that one page can claim it with."""
+        job_id, token = secrets.token_hex(6), new_secret()
+        row = JobRow(
+            job_id=job_id,
+            space=space,
+            device_name=device_name,
+            max_blocks=max_blocks,
+            created_at=self._clock_s(),
+            token_hash=hash_secret(token),
+            token_expires_at=self._clock_s() + TOKEN_LIFETIME_S,
+            status="waiting",
+        )
+        with Session(self._engine) as session, session.begin():
+            session.add(row)
+        return self.job(job_id), token
+
+    def job(self, job_id: str) -> Job:
+        """Reads one job.
+
+        Raises:
+            UsageError: There is none with this id.
+        """
+        with Session(self._engine) as session:
+            row = session.get(JobRow, job_id)
+            if row is None:
+                raise UsageError(f"there is no collected job {job_id!r}", fix="python -m profilers.collect --list")
+            return _job(row)
+
+    def jobs(self) -> tuple[Job, ...]:
+        """Every job, oldest first."""
+        with Session(self._engine) as session:
+            return tuple(map(_job, session.scalars(select(JobRow).order_by(JobRow.created_at, JobRow.job_id))))
+
+    def set_status(self, job: Job, status: Status) -> None:
+        with Session(self._engine) as session, session.begin():
+            session.get_one(JobRow, job.job_id).status = status
+
+    def set_campaign(self, job: Job, campaign_id: int) -> None:
+        with Session(self._engine) as session, session.begin():
+            session.get_one(JobRow, job.job_id).campaign_id = campaign_id
+
+    # Who speaks for a job
+
+    def find_by_token(self, token: str) -> Job:
+        """The job that the token opens, claimed or not.
+
+        Raises:
+            WrongSecretError: There is none, or its time is over.
+        """
+        is_open = JobRow.token_expires_at > self._clock_s()
+        return self._find(token, "token_hash", is_open)
+
+    def find_by_session(self, session_key: str) -> Job:
+        """The job that the session key speaks for.
+
+        Raises:
+            WrongSecretError: There is none, or its time is over.
+        """
+        return self._find(session_key, "session_hash", JobRow.session_expires_at > self._clock_s())
+
+    def _find(self, secret: str, column: str, is_open: sqlalchemy.ColumnElement[bool]) -> Job:
+        with Session(self._engine) as session:
+            rows = session.scalars(select(JobRow).where(is_open)).all()
+            found = [row for row in rows if matches(secret, getattr(row, column) or "")]  # looks at every row
+            if not found:
+                raise WrongSecretError("no job is open under this link")
+            return _job(found[0])
+
+    def claim(self, job: Job, session_key: str, *, device: Device, plan: Plan) -> Job:
+        """Binds the job to one page and its device.
+
+        Raises:
+            TokenUsedError: Another page was first.
+        """
+        session_hash = hash_secret(session_key)
+        values = {
+            "session_hash": session_hash,
+            "session_expires_at": self._clock_s() + SESSION_LIFETIME_S,
+            "device": device.to_json(),
+            "plan": plan.to_json(),
+            "status": "collecting",
+        }
+        with Session(self._engine) as session, session.begin():
+            is_free = (JobRow.job_id == job.job_id) & JobRow.session_hash.is_(None)
+            session.execute(update(JobRow).where(is_free).values(**values))  # one page wins, whatever the timing
+            row = session.get_one(JobRow, job.job_id, populate_existing=True)
+            if not matches(session_key, row.session_hash or ""):
+                raise TokenUsedError("this link has been used by another page")
+            return _job(row)
+
+    # What came in
+
+    def add_portion(self, job: Job, portion: Portion) -> bool:
+        """Keeps a portion, whole or not at all; False if this upload or this portion is there already."""
+        row = PortionRow(
+            upload_id=portion.upload_id,
+            job_id=job.job_id,
+            group_index=portion.group_index,
+            round_index=portion.round_index,
+            portion_index=portion.portion_index,
+            received_at=self._clock_s(),
+            content=_portion_json(portion),
+        )
+        try:
+            with Session(self._engine) as session, session.begin():
+                session.add(row)
+        except IntegrityError:
+            return False
+        return True
+
+    def has_upload(self, job: Job, portion: Portion) -> bool:
+        """Whether this very upload came in before, for this job and with this content."""
+        with Session(self._engine) as session:
+            row = session.get(PortionRow, portion.upload_id)
+            return row is not None and (row.job_id, row.content) == (job.job_id, _portion_json(portion))
+
+    def received(self, job: Job) -> tuple[Received, ...]:
+        """Everything that came in for the job, in order."""
+        order = (PortionRow.group_index, PortionRow.round_index, PortionRow.portion_index)
+        with Session(self._engine) as session:
+            rows = session.scalars(select(PortionRow).where(PortionRow.job_id == job.job_id).order_by(*order))
+            return tuple(
+                Received(portion=Portion.model_validate_json(row.content), received_at=row.received_at) for row in rows
+            )
+
+
+def _portion_json(portion: Portion) -> str:
+    return json.dumps(portion.model_dump(), sort_keys=True)
+
+
+def _job(row: JobRow) -> Job:
+    return Job(
+        job_id=row.job_id,
+        space=row.space,
+        device_name=row.device_name,
+        max_blocks=row.max_blocks,
+        created_at=row.created_at,
+        status=cast(Status, row.status),
+        device=None if row.device is None else Device.from_json(row.device),
+        plan=None if row.plan is None else Plan.from_json(row.plan),
+        campaign_id=row.campaign_id,
+    )

@@ -1,0 +1,136 @@
+// Measures the portions of a job as the server asks for them, and sends the raw samples back.
+//
+// The server decides what comes next, so this holds nothing that a reload could lose but the session key.
+
+import { Runner } from "./runner.js";
+
+const RETRY_DELAYS_MS = [1000, 2000, 4000, 8000, 15000, 30000];
+const SENTINEL = "sentinel";
+const LOADING = "snapnas-loading";
+
+export class Refusal extends Error {}
+
+// Asks the server; tries again while it cannot be reached. A refusal is final.
+export async function ask(path, { method = "GET", body, sessionKey, as = "json" } = {}) {
+  const headers = {};
+  if (sessionKey) headers.Authorization = `Bearer ${sessionKey}`;
+  if (body) headers["Content-Type"] = "application/json";
+  for (let attempt = 0; ; attempt++) {
+    try {
+      const response = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
+      if (response.ok) return await response[as]();
+      if (response.status !== 429) throw new Refusal((await response.json()).error);
+    } catch (error) {
+      if (error instanceof Refusal || attempt >= 20) throw error;
+    }
+    const delayMs = RETRY_DELAYS_MS[Math.min(attempt, RETRY_DELAYS_MS.length - 1)];
+    await new Promise((resolve) => setTimeout(resolve, delayMs));
+  }
+}
+
+// Works on the job until the server asks for nothing more. `show` gets what is happening.
+export async function measure(job, { sessionKey, provider, threads, show }) {
+  const runner = await Runner.open({ provider, threads });
+  const numRuns = new Map(); // key -> runs of a sample; has the blocks that are loaded
+  const load = async (key, slot = key) => {
+    await runner.load(slot, await ask(`/api/models/${key}`, { sessionKey, as: "arrayBuffer" }));
+    numRuns.set(slot, await runner.warmUp(slot));
+  };
+  await load(job.sentinel.key, SENTINEL);
+  let group;
+  while (job.work) {
+    if (group !== job.work.group_index) {
+      for (const key of [...numRuns.keys()].filter((key) => key !== SENTINEL)) {
+        await runner.drop(key);
+        numRuns.delete(key);
+      }
+      group = job.work.group_index;
+    }
+    const failures = await loadBlocks(job.work.keys, { load, numRuns, show });
+    const portion = await measurePortion(job, { runner, numRuns, failures, show });
+    show({ job, text: "sending" });
+    job = await ask("/api/portions", { method: "POST", body: portion, sessionKey });
+  }
+  return job;
+}
+
+// Loads the blocks that are not loaded yet; gives the reasons of those that cannot be.
+async function loadBlocks(keys, { load, numRuns, show }) {
+  const failures = new Map();
+  const killer = localStorage.getItem(LOADING); // this page died while it loaded that block
+  for (const [index, key] of keys.entries()) {
+    if (numRuns.has(key)) continue;
+    show({ text: `loading block ${index + 1} of ${keys.length}` });
+    if (key === killer) {
+      failures.set(key, "the page died while it loaded this block");
+      continue;
+    }
+    localStorage.setItem(LOADING, key);
+    try {
+      await load(key);
+    } catch (error) {
+      if (error instanceof Refusal) throw error;
+      failures.set(key, plainText(error.message));
+    }
+    localStorage.removeItem(LOADING);
+  }
+  return failures;
+}
+
+async function measurePortion(job, { runner, numRuns, failures, show }) {
+  const { work, sentinel } = job;
+  const beganMs = performance.now();
+  const probes = [];
+  const samples = [];
+  const probe = async () => {
+    const taken = [];
+    for (let index = 0; index < sentinel.num_samples; index++) {
+      taken.push(await runner.sample(SENTINEL, numRuns.get(SENTINEL)));
+    }
+    probes.push({
+      position: samples.length,
+      raw_ms: taken.map(({ rawMs }) => rawMs),
+      num_runs: numRuns.get(SENTINEL),
+      at_ms: taken[0].startMs - beganMs,
+    });
+  };
+  for (const [index, key] of work.keys.entries()) {
+    if (index % sentinel.every === 0) {
+      await probe();
+      show({ job, numNew: samples.length, text: `round ${work.round_index + 1}` });
+    }
+    if (failures.has(key)) continue;
+    try {
+      const { rawMs, startMs } = await runner.sample(key, numRuns.get(key));
+      samples.push({ key, raw_ms: rawMs, num_runs: numRuns.get(key), at_ms: startMs - beganMs });
+    } catch (error) {
+      failures.set(key, plainText(error.message));
+    }
+  }
+  await probe();
+  return {
+    schema_version: 1,
+    upload_id: randomHex(16),
+    plan_id: job.plan_id,
+    group_index: work.group_index,
+    round_index: work.round_index,
+    portion_index: work.portion_index,
+    probes,
+    samples,
+    failures: [...failures].map(([key, reason]) => ({ key, reason })),
+  };
+}
+
+export function randomHex(numBytes) {
+  return Array.from(crypto.getRandomValues(new Uint8Array(numBytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// 32 characters of the alphabet that the server reads, 192 random bits.
+export function randomSecret() {
+  const text = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(24))));
+  return text.replaceAll("+", "-").replaceAll("/", "_");
+}
+
+function plainText(message) {
+  return message.replace(/[^A-Za-z0-9 ._:,()[\]/'+-]+/g, " ").trim().slice(0, 128) || "unknown error";
+}

@@ -1,0 +1,225 @@
+"""What a job asks for, and what it asks for next: a pure function of the blocks and of what came in so far.
+
+The page knows no rules. It gets a portion of a round, block by block in the order the server drew, and sends the
+samples back; whether a block is known well enough is decided here, from raw samples, by the rules of every other
+device. So a page that was closed goes on with the portion it had, and nothing about a campaign lives in the page.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+import random
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from profilers.collecting.messages import Portion
+from profilers.measurement import Sample
+from profilers.protocol import Protocol, is_finished
+from profilers.sentinel import has_moved, local_sentinels_ms
+from profilers.subject import Subject
+from search_space.counts import weight_bytes
+from search_space.specs import BlockSpec, spec_from_key
+
+PROTOCOL = Protocol(max_group_bytes=64 * 2**20)  # a tab of a phone is closed when it takes some hundred MB
+PORTION_SIZE = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The blocks of a job, in groups that fit into a phone's memory together."""
+
+    plan_id: str
+    """32 hex digits of a hash over a random number and the blocks: an answer to another question does not have it."""
+    seed: int
+    """Of the random orders."""
+    groups: tuple[tuple[Subject, ...], ...]
+    """Every block is in exactly one group."""
+
+    @classmethod
+    def of_specs(cls, specs: Sequence[BlockSpec], *, seed: int, nonce: str) -> Self:
+        """Groups the blocks in a random order, so that equal kinds do not share one group."""
+        shuffled = list(specs)
+        random.Random(seed).shuffle(shuffled)
+        groups: list[list[Subject]] = []
+        room_bytes = 0
+        for spec in shuffled:
+            if not groups or weight_bytes(spec) > room_bytes:
+                groups.append([])
+                room_bytes = PROTOCOL.max_group_bytes
+            groups[-1].append(Subject.of_block(spec))
+            room_bytes -= weight_bytes(spec)
+        subjects = [subject.subject_id for group in groups for subject in group]
+        plan_id = hashlib.sha256("\n".join([nonce, *subjects]).encode()).hexdigest()[:32]
+        return cls(plan_id=plan_id, seed=seed, groups=tuple(map(tuple, groups)))
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        return tuple(subject for group in self.groups for subject in group)
+
+    def to_json(self) -> str:
+        groups = [[subject.text for subject in group] for group in self.groups]
+        return json.dumps({"plan_id": self.plan_id, "seed": self.seed, "groups": groups})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads what `to_json` wrote into our own database."""
+        document = json.loads(text)
+        groups = tuple(tuple(Subject.of_block(spec_from_key(key)) for key in group) for group in document["groups"])
+        return cls(plan_id=document["plan_id"], seed=document["seed"], groups=groups)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """One portion that came in."""
+
+    portion: Portion
+    """As the page sent it, checked."""
+    received_at: float
+    """Seconds since 1970, by the server's clock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """The portion that is asked for next."""
+
+    group_index: int
+    """Blocks of another group can be dropped."""
+    round_index: int
+    """The round within the group."""
+    portion_index: int
+    """The portion within the round."""
+    num_active: int
+    """Blocks of the group that this round measures."""
+    subjects: tuple[Subject, ...]
+    """In the order in which they are to be measured."""
+
+
+def next_work(plan: Plan, received: Sequence[Received], *, reference_ms: float | None = None) -> Work | None:
+    """The first portion that has not come in; None when every block is known well enough or has failed."""
+    samples, failures = samples_of(plan, received, reference_ms=reference_ms)
+    for group_index, group in enumerate(plan.groups):
+        portions = [item.portion for item in received if item.portion.group_index == group_index]
+        round_index = max((portion.round_index for portion in portions), default=0)
+        num_portions = sum(portion.round_index == round_index for portion in portions)
+        failed_before = {
+            failure.key for portion in portions if portion.round_index < round_index for failure in portion.failures
+        }
+        order = _order(plan, group_index, round_index, _unfinished(group, samples, failed_before, before=round_index))
+        if num_portions * PORTION_SIZE >= len(order):  # the round is whole
+            round_index, num_portions = round_index + 1, 0
+            active = _unfinished(group, samples, failures, before=round_index)
+            order = _order(plan, group_index, round_index, active)
+        if order:
+            start = num_portions * PORTION_SIZE
+            return Work(
+                group_index=group_index,
+                round_index=round_index,
+                portion_index=num_portions,
+                num_active=len(order),
+                subjects=tuple(order[start : start + PORTION_SIZE]),
+            )
+    return None
+
+
+def progress_of(plan: Plan, work: Work | None) -> tuple[int, int]:
+    """How many samples are done, and how many there may be at most; a block that is known early counts as whole."""
+    num_rounds = PROTOCOL.max_rounds
+    num_total = len(plan.subjects) * num_rounds
+    if work is None:
+        return num_total, num_total
+    num_earlier = sum(map(len, plan.groups[: work.group_index]))
+    num_known = num_earlier + len(plan.groups[work.group_index]) - work.num_active
+    num_in_round = work.portion_index * PORTION_SIZE if work.round_index < num_rounds else 0
+    return num_known * num_rounds + work.num_active * min(work.round_index, num_rounds) + num_in_round, num_total
+
+
+def samples_of(
+    plan: Plan, received: Sequence[Received], *, reference_ms: float | None = None
+) -> tuple[dict[Subject, list[Sample]], dict[str, str]]:
+    """Every block's samples, drift divided out, and the reason of every block that failed, by its key.
+
+    Args:
+        plan: What was asked for.
+        received: What came in, in that order.
+        reference_ms: The device's sentinel as the table knows it; this job's own median by default.
+    """
+    by_key = {subject.subject_id: subject for subject in plan.subjects}
+    reference_ms = reference_ms or sentinel_ms(received)
+    samples: dict[Subject, list[Sample]] = {}
+    failures: dict[str, str] = {}
+    for item in received:
+        portion = item.portion
+        probes_ms = [statistics.median(probe.raw_ms) for probe in portion.probes]
+        positions = [probe.position for probe in portion.probes]
+        sentinels_ms = local_sentinels_ms(probes_ms, positions, num_samples=len(portion.samples))
+        is_flagged = has_moved(probes_ms, PROTOCOL)
+        began_at = item.received_at - portion.probes[-1].at_ms / 1000
+        for position, sample in enumerate(portion.samples):
+            samples.setdefault(by_key[sample.key], []).append(
+                Sample(
+                    raw_ms=sample.raw_ms,
+                    num_runs=sample.num_runs,
+                    drift=sentinels_ms[position] / reference_ms,
+                    round_index=portion.round_index,
+                    position=portion.portion_index * PORTION_SIZE + position,
+                    taken_at=began_at + sample.at_ms / 1000,
+                    is_flagged=is_flagged,
+                )
+            )
+        failures |= {failure.key: failure.reason for failure in portion.failures}
+    return samples, failures
+
+
+def sentinel_ms(received: Iterable[Received]) -> float:
+    """The median of every look at the sentinel; NaN before the first."""
+    probes_ms = [statistics.median(probe.raw_ms) for item in received for probe in item.portion.probes]
+    return statistics.median(probes_ms) if probes_ms else math.nan
+
+
+def contradiction(portion: Portion, work: Work) -> str | None:
+    """Why this cannot be the answer to what was asked; None if it can."""
+    where = (portion.group_index, portion.round_index, portion.portion_index)
+    if where != (work.group_index, work.round_index, work.portion_index):
+        return "this portion was not asked for"
+    asked = [subject.subject_id for subject in work.subjects]
+    failed = {failure.key for failure in portion.failures}
+    if [sample.key for sample in portion.samples] != [key for key in asked if key not in failed]:
+        return "the samples are not those of the blocks asked for, in their order"
+    if len(failed) != len(portion.failures) or not failed <= set(asked):
+        return "the failures are not those of blocks asked for"
+    positions = [probe.position for probe in portion.probes]
+    if positions[0] != 0 or positions[-1] != len(portion.samples) or positions != sorted(positions):
+        return "the sentinel was not looked at from the beginning to the end"
+    return _broken_clock(portion)
+
+
+def _broken_clock(portion: Portion) -> str | None:
+    """Every timed loop has to be over before the next one begins."""
+    spans = [(probe.at_ms, sum(probe.raw_ms) * probe.num_runs) for probe in portion.probes]
+    spans += [(sample.at_ms, sample.raw_ms * sample.num_runs) for sample in portion.samples]
+    spans.sort()
+    tolerance_ms = 2.0  # a phone's clock may be that coarse
+    for (start_ms, duration_ms), (next_ms, _) in itertools.pairwise(spans):
+        if start_ms + duration_ms > next_ms + tolerance_ms:
+            return "a sample lasted longer than the time until the next one"
+    return None
+
+
+def _unfinished(
+    group: Sequence[Subject], samples: dict[Subject, list[Sample]], failed: Iterable[str], *, before: int
+) -> list[Subject]:
+    """The blocks that were still to be measured when the round `before` began."""
+    excluded = set(failed)
+    unfinished = []
+    for subject in group:
+        earlier = [sample for sample in samples.get(subject, ()) if sample.round_index < before]
+        if subject.subject_id not in excluded and not (earlier and is_finished(earlier, PROTOCOL)):
+            unfinished.append(subject)
+    return unfinished
+
+
+def _order(plan: Plan, group_index: int, round_index: int, active: Sequence[Subject]) -> list[Subject]:
+    return random.Random(f"{plan.seed} {group_index} {round_index}").sample(list(active), len(active))
