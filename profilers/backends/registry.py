@@ -20,10 +20,22 @@ def _onnx_runtime(given: Mapping[str, str]) -> AbstractBackend:
     return OnnxRuntimeBackend(read_options(DEFAULT_DEVICE, OnnxRuntimeOptions, given))
 
 
+def _openvino(given: Mapping[str, str]) -> AbstractBackend:
+    from profilers.backends.openvino_cpu import OpenVinoBackend, OpenVinoOptions
+
+    return OpenVinoBackend(read_options("host-openvino", OpenVinoOptions, given))
+
+
 def _torch_cpu(given: Mapping[str, str]) -> AbstractBackend:
     from profilers.backends.torch_cpu import TorchCpuBackend, TorchCpuOptions
 
     return TorchCpuBackend(read_options("host-torch", TorchCpuOptions, given))
+
+
+def _chromium(given: Mapping[str, str]) -> AbstractBackend:
+    from profilers.backends.browser import ChromiumBackend, ChromiumOptions
+
+    return ChromiumBackend(read_options("chromium", ChromiumOptions, given))
 
 
 def _exact(given: Mapping[str, str]) -> AbstractBackend:
@@ -42,7 +54,9 @@ def _roofline(name: str, given: Mapping[str, str]) -> AbstractBackend:
 
 _BACKENDS: dict[str, Callable[[Mapping[str, str]], AbstractBackend]] = {
     DEFAULT_DEVICE: _onnx_runtime,
+    "host-openvino": _openvino,
     "host-torch": _torch_cpu,
+    "chromium": _chromium,
     "exact": _exact,
     **{name: functools.partial(_roofline, name) for name in PHONES},
 }
