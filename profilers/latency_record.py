@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Self, cast
+from typing import Literal, Self, cast, get_args
 
+from profilers.load_report import LoadReport
 from profilers.subject import Subject
 from profilers.tables import LatencyRow
 from search_space.specs import BlockSpec
 
-Status = Literal["sampling", "measured", "unstable", "failed"]
+Status = Literal["sampling", "measured", "unstable", "failed", "does_not_fit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,9 @@ class LatencyRecord:
     status: Status
     """sampling: not enough samples yet; unstable: measured, but its interval is wider than +-1 %."""
     reason: str | None
-    """Why it failed."""
+    """Why it failed or does not fit."""
+    load_report: LoadReport | None
+    """What loading it said; None before it was loaded."""
     median_ms: float
     """NaN unless measured or unstable, and so are the next two."""
     low_ms: float
@@ -34,6 +37,7 @@ class LatencyRecord:
         return cls(
             status=cast(Status, row.status),
             reason=row.reason,
+            load_report=LoadReport.from_json(row.load_report) if row.load_report else None,
             median_ms=nan if row.median_ms is None else row.median_ms,
             low_ms=nan if row.low_ms is None else row.low_ms,
             high_ms=nan if row.high_ms is None else row.high_ms,
@@ -47,7 +51,7 @@ class LatencyRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """How much of a list of blocks a device's table holds. Every block is in exactly one of the four."""
+    """How much of a list of blocks a device's table holds. Every block is in exactly one of the five."""
 
     present: tuple[BlockSpec, ...]
     """Measured, with a stable median."""
@@ -55,12 +59,14 @@ class Coverage:
     """Measured, but the median is not known to +-1 %."""
     failed: tuple[BlockSpec, ...]
     """Tried, and the device could not run it."""
+    does_not_fit: tuple[BlockSpec, ...]
+    """Needs more memory than the machine had free; never tried."""
     missing: tuple[BlockSpec, ...]
     """Never finished."""
 
     @classmethod
     def of_records(cls, specs: Iterable[BlockSpec], records: Mapping[Subject, LatencyRecord]) -> Self:
-        groups: dict[Status, list[BlockSpec]] = {"measured": [], "unstable": [], "failed": [], "sampling": []}
+        groups: dict[Status, list[BlockSpec]] = {status: [] for status in get_args(Status)}
         for spec in specs:
             record = records.get(Subject.of_block(spec))
             groups[record.status if record else "sampling"].append(spec)
@@ -68,5 +74,6 @@ class Coverage:
             present=tuple(groups["measured"]),
             unstable=tuple(groups["unstable"]),
             failed=tuple(groups["failed"]),
+            does_not_fit=tuple(groups["does_not_fit"]),
             missing=tuple(groups["sampling"]),
         )

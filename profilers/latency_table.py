@@ -9,6 +9,7 @@ import dataclasses
 import datetime
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import sqlalchemy
 from sqlalchemy import Engine, delete, select
@@ -19,6 +20,7 @@ from profilers.device import Device
 from profilers.environment import Environment
 from profilers.latency_record import Coverage, LatencyRecord
 from profilers.latency_rows import begun_rows, existing_rows, in_chunks, insert_or_ignore
+from profilers.load_report import LoadReport
 from profilers.measurement import Measurement, Sample, measurement_of
 from profilers.storage import create_tables, display_url
 from profilers.subject import Subject
@@ -157,11 +159,26 @@ class LatencyTable:
                 row.low_ms, row.high_ms = measurement.confidence_interval_ms()
                 row.finished_at, row.reason = _now(), None
 
-    def fail(self, device: Device, subject: Subject, *, reason: str) -> None:
-        """Records that the device could not run the subject."""
+    def fail(
+        self,
+        device: Device,
+        subject: Subject,
+        *,
+        reason: str,
+        status: Literal["failed", "does_not_fit"] = "failed",
+    ) -> None:
+        """Records that the device could not run the subject, or has too little memory for it."""
         with Session(self._engine) as session, session.begin():
             row = begun_rows(session, device, [subject])[subject.subject_id]
-            row.status, row.reason, row.finished_at = "failed", reason, _now()
+            row.status, row.reason, row.finished_at = status, reason, _now()
+
+    def add_load_reports(self, device: Device, reports: Mapping[Subject, LoadReport]) -> None:
+        """Keeps what the first loading of each subject said; a later one finds files and caches warm."""
+        with Session(self._engine) as session, session.begin():
+            rows = begun_rows(session, device, reports)
+            for subject, report in reports.items():
+                row = rows[subject.subject_id]
+                row.load_report = row.load_report or report.to_json()
 
     def records(self, device: Device, subjects: Iterable[Subject]) -> dict[Subject, LatencyRecord]:
         """What is known of the subjects; one that was never begun is left out."""

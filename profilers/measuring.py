@@ -7,10 +7,11 @@ is not measured again, so the same call goes on after a kill and has nothing to 
 from sqlalchemy import Engine
 
 from profilers.backends.registry import open_backend
-from profilers.campaign import Protocol, run_campaign
+from profilers.campaign import run_campaign
 from profilers.latency_record import Coverage
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
+from profilers.protocol import Protocol
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
 from search_space.errors import SnapNASError
@@ -26,7 +27,7 @@ def measure_space(
         space: The search space.
         device_name: A name of `profilers.backends.registry.DEVICE_NAMES`.
         engine: From `profilers.storage.open_engine`.
-        again: Whether blocks that were unstable or failed are measured from the start again.
+        again: Whether blocks that were unstable, failed or did not fit are measured from the start again.
         protocol: The measuring rules; the default ones are for use, others for tests.
     """
     backend = open_backend(device_name)
@@ -35,8 +36,9 @@ def measure_space(
     coverage = table.coverage(specs, backend.device)
     unfinished = coverage.missing
     if again:
-        unfinished += coverage.unstable + coverage.failed
-        table.forget(backend.device, [Subject.of_block(spec) for spec in coverage.unstable + coverage.failed])
+        tried = coverage.unstable + coverage.failed + coverage.does_not_fit
+        table.forget(backend.device, map(Subject.of_block, tried))
+        unfinished += tried
     if not unfinished:
         return coverage
     subjects = [Subject.of_block(spec) for spec in unfinished]

@@ -10,7 +10,7 @@ Columns hold text, integers and floats only, so that SQLite and PostgreSQL give 
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class LatencyBase(DeclarativeBase):
@@ -64,9 +64,11 @@ class LatencyRow(LatencyBase):
     kind: Mapped[str]
     text: Mapped[str]
     status: Mapped[str]
-    """sampling, measured, unstable or failed."""
+    """sampling, measured, unstable, failed or does_not_fit."""
     reason: Mapped[str | None]
-    """Why it failed."""
+    """Why it failed or does not fit."""
+    load_report: Mapped[str | None]
+    """The JSON of `LoadReport`."""
     median_ms: Mapped[float | None]
     low_ms: Mapped[float | None]
     high_ms: Mapped[float | None]

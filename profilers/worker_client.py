@@ -9,14 +9,18 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from profilers.load_report import LoadReport
 from profilers.subject import Subject
 from search_space.errors import SnapNASError
 
 _ROOT = Path(__file__).resolve().parent.parent
+_NUM_SLOT_BYTES = 8
 
 
 class SubjectError(SnapNASError):
@@ -32,8 +36,11 @@ class Worker:
 
     def __init__(self, device_name: str, *, time_limit_s: float) -> None:
         self._time_limit_s = time_limit_s
+        self._slot_file = tempfile.NamedTemporaryFile(prefix="snapnas-slot-")  # noqa: SIM115 - closed by `kill`
+        self._slot_file.write(bytes(_NUM_SLOT_BYTES))
+        self._slot_file.flush()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "profilers.worker", device_name],
+            [sys.executable, "-m", "profilers.worker", device_name, self._slot_file.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -51,34 +58,56 @@ class Worker:
     def process_id(self) -> int:
         return self._process.pid
 
-    def load(self, subject: Subject, *, slot: int, path: Path) -> int:
-        """Loads and warms up one subject; returns how many runs a sample needs."""
-        document = {"kind": subject.kind, "text": subject.text}
-        return int(self._ask({"load": document, "slot": slot, "path": str(path)})["num_runs"])
+    @property
+    def slot_at_work(self) -> int:
+        """The slot that was announced last while blocks ran in turn, also after the process has died."""
+        return int.from_bytes(Path(self._slot_file.name).read_bytes(), "little", signed=True)
+
+    def prepare(self, subject: Subject, *, path: Path) -> None:
+        """Lets the device's backend write what `load` opens. Not for a process that measures."""
+        self._ask({"prepare": _document(subject), "path": str(path)})
+
+    def load(self, subject: Subject, *, slot: int, path: Path) -> tuple[int, LoadReport]:
+        """Loads and warms up one subject; returns how many runs a looped sample needs, and what loading said."""
+        answer = self._ask({"load": _document(subject), "slot": slot, "path": str(path)})
+        return int(answer.pop("num_runs")), LoadReport(**answer)
 
     def sample(self, slot: int, *, num_runs: int) -> tuple[float, float]:
-        """Takes one sample; returns its milliseconds and when it was taken."""
+        """Takes one looped sample; returns its milliseconds and when it was taken."""
         answer = self._ask({"sample": slot, "num_runs": num_runs})
         return answer["raw_ms"], answer["taken_at"]
 
-    def drop(self, slot: int) -> None:
-        """Frees one subject's memory."""
-        self._ask({"drop": slot})
+    def samples_in_turn(self, slots: Sequence[int], *, num_passes: int, expected_s: float) -> tuple[list[float], float]:
+        """Takes one sample of each slot, in turn; returns their milliseconds and when they were taken.
+
+        A failure belongs to `slot_at_work`. `expected_s` is how long it should take: the time limit comes on top.
+        """
+        request = {"in_turn": list(slots), "num_passes": num_passes}
+        answer = self._ask(request, time_limit_s=self._time_limit_s + 10 * expected_s)
+        return answer["raw_ms"], answer["taken_at"]
+
+    def sustain(self, slot: int, *, num_runs: int, duration_s: float) -> list[float]:
+        """Runs without a pause for so long; returns milliseconds of one run for every loop of `num_runs`."""
+        request = {"sustain": slot, "num_runs": num_runs, "duration_s": duration_s}
+        samples_ms: list[float] = self._ask(request, time_limit_s=self._time_limit_s + duration_s)["raw_ms"]
+        return samples_ms
 
     def kill(self) -> None:
         """Ends the process; it may be dead already."""
         self._process.kill()
         self._process.wait()
+        self._slot_file.close()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # a request may still be in its buffer
                     pipe.close()
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any], *, time_limit_s: float | None = None) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        time_limit_s = time_limit_s or self._time_limit_s
         has_hung = threading.Event()
-        watchdog = threading.Timer(self._time_limit_s, self._kill_hung, args=[has_hung])
+        watchdog = threading.Timer(time_limit_s, self._kill_hung, args=[has_hung])
         watchdog.start()
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
@@ -89,7 +118,7 @@ class Worker:
         finally:
             watchdog.cancel()
         if not line:
-            raise WorkerDiedError(self._cause_of_death(has_hung.is_set()))
+            raise WorkerDiedError(self._cause_of_death(has_hung=has_hung.is_set(), time_limit_s=time_limit_s))
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise SubjectError(answer["error"])
@@ -99,10 +128,14 @@ class Worker:
         has_hung.set()
         self._process.kill()
 
-    def _cause_of_death(self, has_hung: bool) -> str:
+    def _cause_of_death(self, *, has_hung: bool, time_limit_s: float) -> str:
         exit_code = self._process.wait()
         if has_hung:
-            return f"the measuring process did not answer within {self._time_limit_s:g} s"
+            return f"the measuring process did not answer within {time_limit_s:g} s"
         if exit_code == -signal.SIGKILL:
             return "the measuring process was killed (SIGKILL), perhaps for lack of memory"
         return f"the measuring process died with exit code {exit_code}"
+
+
+def _document(subject: Subject) -> dict[str, str]:
+    return {"kind": subject.kind, "text": subject.text}

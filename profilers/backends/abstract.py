@@ -44,6 +44,11 @@ class AbstractBackend(ABC):
         """Whether two runs differ, so that a latency takes many of them."""
         return True
 
+    @property
+    def times_single_runs(self) -> bool:
+        """Whether one run can be timed by itself, so that blocks can run in turn; not on a GPU or a coarse clock."""
+        return True
+
     @abstractmethod
     def prepare(self, subject: Subject, path: Path) -> None:
         """Writes what `load` opens to `path`, if anything. Weights are random: latency does not depend on them."""

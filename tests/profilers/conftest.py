@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from profilers.campaign import Protocol
 from profilers.device import Device
+from profilers.protocol import Protocol
 from profilers.storage import open_engine
 from search_space.specs import BlockSpec, ConvSpec, DownsampleSpec, NormOutSpec, TimeEmbeddingSpec
 from tests.postgresql import postgresql_server, postgresql_url

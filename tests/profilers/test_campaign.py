@@ -14,17 +14,12 @@ from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend, exact_latency_ms
 from profilers.backends.registry import open_backend
-from profilers.campaign import (
-    SENTINEL,
-    Protocol,
-    _groups,
-    has_moved,
-    is_finished,
-    local_sentinels_ms,
-    run_campaign,
-)
+from profilers.campaign import run_campaign
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample, measurement_of
+from profilers.memory import portions
+from profilers.protocol import Protocol, is_finished
+from profilers.sentinel import SENTINEL, has_moved, local_sentinels_ms
 from profilers.storage import open_engine
 from profilers.subject import Subject
 from profilers.worker_client import Worker
@@ -109,7 +104,7 @@ def test_a_worker_that_is_killed_costs_at_most_the_block_it_worked_on(
             process_ids.append(self.process_id)
             return super().__enter__()
 
-    monkeypatch.setattr("profilers.campaign.Worker", RememberedWorker)
+    monkeypatch.setattr("profilers.subject_group.Worker", RememberedWorker)
     specs = [ConvSpec(in_channels=4, out_channels=4, size=size) for size in range(4, 14)]
     table, protocol = LatencyTable(sqlite_engine), Protocol(min_rounds=30, max_rounds=30, num_calibration_probes=3)
 
@@ -209,7 +204,7 @@ def test_a_subject_is_finished_when_it_is_stable_or_has_had_its_chances() -> Non
 def test_groups_fit_into_memory_and_lose_nobody() -> None:
     subjects = [Subject.of_block(ConvSpec(in_channels=64, out_channels=64, size=size)) for size in range(1, 11)]
     one_block_bytes = 4 * (64 * 64 * 9 + 64)
-    groups = list(_groups(subjects, 3 * one_block_bytes))
+    groups = list(portions(subjects, 3 * one_block_bytes))
     assert [len(group) for group in groups] == [3, 3, 3, 1]
     assert list(itertools.chain(*groups)) == subjects
-    assert [len(group) for group in _groups(subjects, 1)] == [1] * 10
+    assert [len(group) for group in portions(subjects, 1)] == [1] * 10

@@ -6,13 +6,13 @@ import pytest
 from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend
-from profilers.campaign import Protocol
 from profilers.check import CheckOptions
 from profilers.check_report import CheckReport, json_document, markdown, noise_floor_percent, text
 from profilers.checking import check_space
 from profilers.correction import GROUPS
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
+from profilers.protocol import Protocol
 from profilers.storage import open_engine
 from search_space.errors import UsageError
 from search_space.spaces import search_space

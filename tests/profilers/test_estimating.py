@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend, exact_latency_ms
-from profilers.campaign import Protocol, run_campaign
+from profilers.campaign import run_campaign
 from profilers.estimating import MissingLatencyError, estimate
 from profilers.latency_table import LatencyTable
+from profilers.protocol import Protocol
 from profilers.subject import Subject
 from search_space.space import random_arch
 from search_space.spaces import search_space

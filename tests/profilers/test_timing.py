@@ -27,7 +27,7 @@ class ColdRunner(AbstractRunner):
 @pytest.mark.parametrize("run_s", [1e-6, 1e-4, 0.0004, 0.2])
 def test_warm_up_lasts_long_enough_and_sees_the_warm_speed(run_s: float) -> None:
     runner = ColdRunner(run_s)
-    num_runs = warm_up(runner)
+    num_runs = warm_up(runner, first_run_s=runner.run(1))
     assert runner.num_runs >= 2
     assert runner.total_s >= MIN_WARM_UP_S
     assert num_runs * run_s >= 0.0009
@@ -35,7 +35,7 @@ def test_warm_up_lasts_long_enough_and_sees_the_warm_speed(run_s: float) -> None
 
 def test_a_rested_block_is_timed_warm() -> None:
     runner = ColdRunner(0.0004)
-    num_runs = warm_up(runner)
+    num_runs = warm_up(runner, first_run_s=runner.run(1))
     runner.is_rested = True
     assert take_sample_ms(runner, num_runs=num_runs) == pytest.approx(0.4)
 

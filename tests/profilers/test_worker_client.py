@@ -22,7 +22,7 @@ def worker() -> Iterator[Worker]:
 
 
 def test_a_sample_is_what_the_device_says(worker: Worker) -> None:
-    num_runs = worker.load(Subject.of_block(SPEC), slot=0, path=NOWHERE)
+    num_runs, _ = worker.load(Subject.of_block(SPEC), slot=0, path=NOWHERE)
     raw_ms, taken_at = worker.sample(0, num_runs=num_runs)
     assert raw_ms == pytest.approx(exact_latency_ms(SPEC))
     assert taken_at > 1.7e9
@@ -31,14 +31,8 @@ def test_a_sample_is_what_the_device_says(worker: Worker) -> None:
 def test_what_a_device_refuses_is_an_error_and_the_worker_lives_on(worker: Worker) -> None:
     with pytest.raises(SubjectError, match="not the key of a block"):
         worker.load(Subject(kind="block", text="nonsense"), slot=0, path=NOWHERE)
-    assert worker.load(Subject.of_block(SPEC), slot=1, path=NOWHERE) >= 1
-
-
-def test_a_dropped_subject_is_gone(worker: Worker) -> None:
-    worker.load(Subject.of_block(SPEC), slot=0, path=NOWHERE)
-    worker.drop(0)
-    with pytest.raises(SubjectError):
-        worker.sample(0, num_runs=1)
+    num_runs, _ = worker.load(Subject.of_block(SPEC), slot=1, path=NOWHERE)
+    assert num_runs >= 1
 
 
 def test_a_killed_worker_is_noticed(worker: Worker) -> None:

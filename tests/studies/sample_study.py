@@ -7,7 +7,8 @@ from PIL import Image
 from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend
-from profilers.campaign import Protocol, run_campaign
+from profilers.campaign import run_campaign
+from profilers.protocol import Protocol
 from profilers.estimating import estimate
 from profilers.latency_table import LatencyTable
 from profilers.storage import open_engine

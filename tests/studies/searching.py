@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend
-from profilers.campaign import Protocol
+from profilers.protocol import Protocol
 from profilers.measuring import measure_space
 from profilers.storage import open_engine
 from search_space.arch import ArchConfig

@@ -1,0 +1,126 @@
+"""How much memory a subject needs, and how much there is: what cannot fit is known before it is tried.
+
+A process that the kernel kills for lack of memory takes everything with it that was loaded; a machine that swaps
+measures its disk. So a subject that needs more than is free becomes a row that says `does_not_fit`, with the numbers.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from profilers.subject import Subject
+from search_space.arch_json import arch_from_json
+from search_space.counts import Counts, count, count_block
+from search_space.specs import spec_from_key
+
+WEIGHT_COPIES = 3
+"""A runtime keeps the file's bytes, the graph's tensors and its own packed layout of them."""
+ACTIVATION_COPIES = 8
+"""A block's intermediate tensors are several times what enters and leaves it."""
+FIXED_BYTES = 64 * 2**20
+"""The runtime itself."""
+_MIB = 2**20
+_CGROUP_LIMITS = (  # what a container may use, and what it uses: version 2, then version 1
+    ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current"),
+    ("sys/fs/cgroup/memory/memory.limit_in_bytes", "sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def counts_of(subject: Subject) -> Counts:
+    match subject.kind:
+        case "block":
+            return count_block(spec_from_key(subject.text))
+        case "network":
+            return count(arch_from_json(subject.text))
+
+
+def needed_bytes(subject: Subject) -> int:
+    """What loading and running the subject takes, a generous guess from its counts."""
+    counts = counts_of(subject)
+    return WEIGHT_COPIES * counts.weight_bytes + ACTIVATION_COPIES * counts.activation_bytes + FIXED_BYTES
+
+
+def available_bytes(root: Path = Path("/")) -> int | None:
+    """What the machine and the container leave free; None where the system does not tell."""
+    left = [_machine_bytes(root), *(_cgroup_bytes(root, *names) for names in _CGROUP_LIMITS)]
+    known = [value for value in left if value is not None]
+    return min(known) if known else None
+
+
+def reason_not_to_fit(subject: Subject, free_bytes: int | None) -> str | None:
+    """Why the subject cannot be loaded, in numbers; None if it can."""
+    if free_bytes is None or needed_bytes(subject) <= free_bytes:
+        return None
+    counts = counts_of(subject)
+    return (
+        f"needs about {needed_bytes(subject) / _MIB:.0f} MiB, {free_bytes / _MIB:.0f} MiB are free: "
+        f"{WEIGHT_COPIES} x {counts.weight_bytes / _MIB:.0f} MiB of weights, "
+        f"{ACTIVATION_COPIES} x {counts.activation_bytes / _MIB:.0f} MiB of activations"
+    )
+
+
+def portions(subjects: Sequence[Subject], max_bytes: int) -> Iterator[list[Subject]]:
+    """The subjects in portions whose weights fit into memory together."""
+    portion: list[Subject] = []
+    portion_bytes = 0
+    for subject in subjects:
+        subject_bytes = counts_of(subject).weight_bytes
+        if portion and portion_bytes + subject_bytes > max_bytes:
+            yield portion
+            portion, portion_bytes = [], 0
+        portion.append(subject)
+        portion_bytes += subject_bytes
+    if portion:
+        yield portion
+
+
+class PeakMemory:
+    """By how much this process's peak memory grew since a moment.
+
+    Memory that the process had freed to itself before is used again without growth, so the figure is a lower bound for
+    all but the first subject of a process.
+    """
+
+    def __init__(self) -> None:
+        self._start_bytes = self._reset()
+
+    def growth_mib(self) -> float | None:
+        peak_bytes = _process_bytes("VmHWM")
+        if peak_bytes is None or self._start_bytes is None:
+            return None
+        return max(peak_bytes - self._start_bytes, 0) / _MIB
+
+    def _reset(self) -> int | None:
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # "5": the peak starts again at what is used now
+        except OSError:
+            return _process_bytes("VmHWM")
+        return _process_bytes("VmRSS")
+
+
+def _process_bytes(field: str) -> int | None:
+    return _kilobyte_field(Path("/proc/self/status"), field)
+
+
+def _machine_bytes(root: Path) -> int | None:
+    if sys.platform == "darwin":  # what is in use can be compressed or dropped, so all of it counts
+        return int(subprocess.run(["sysctl", "-n", "hw.memsize"], capture_output=True, check=True).stdout)
+    return _kilobyte_field(root / "proc/meminfo", "MemAvailable")
+
+
+def _kilobyte_field(path: Path, field: str) -> int | None:
+    if not path.is_file():
+        return None
+    for line in path.read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return 1024 * int(line.split()[1])
+    return None
+
+
+def _cgroup_bytes(root: Path, limit_name: str, usage_name: str) -> int | None:
+    try:
+        limit, usage = ((root / name).read_text().strip() for name in (limit_name, usage_name))
+    except OSError:
+        return None
+    return int(limit) - int(usage) if limit.isdigit() else None  # "max": no limit

@@ -1,0 +1,106 @@
+"""Writes what a device's runtime opens, for many blocks at once: by a process for every core, before anything is timed.
+
+An export takes about 0.1 s a block and imports torch, so a few blocks are prepared in this process and many in others.
+A block that cannot be exported, or whose export kills or hangs its process, is a failure with a reason; a full disk is
+not the block's fault and ends the campaign, which the same command takes up again.
+"""
+
+import contextlib
+import queue
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from profilers.backends.abstract import AbstractBackend
+from profilers.device import num_usable_cores
+from profilers.subject import Subject
+from profilers.worker_client import SubjectError, Worker, WorkerDiedError
+from search_space.errors import StorageError
+
+MIN_SUBJECTS_PER_PROCESS = 24
+"""Below that a process is not worth the seconds in which it imports torch."""
+_MIN_FREE_BYTES = 2**20
+
+Outcome = tuple[Subject, str | None]
+"""A subject that was tried, and why it failed, if it did."""
+
+
+def prepare_all(paths: Mapping[Subject, Path], backend: AbstractBackend, *, time_limit_s: float) -> Iterator[Outcome]:
+    """Prepares every subject at its path.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    num_processes = min(num_usable_cores(), len(paths) // MIN_SUBJECTS_PER_PROCESS)
+    if num_processes < 2:
+        for subject, path in paths.items():
+            yield subject, _prepare_here(subject, path, backend)
+        return
+    waiting: queue.SimpleQueue[tuple[Subject, Path]] = queue.SimpleQueue()
+    outcomes: queue.SimpleQueue[Outcome | StorageError] = queue.SimpleQueue()
+    for item in paths.items():
+        waiting.put(item)
+    arguments = (waiting, outcomes, backend.device.name, time_limit_s)
+    with ThreadPoolExecutor(num_processes) as threads:
+        tasks = [threads.submit(_prepare_elsewhere, *arguments) for _ in range(num_processes)]
+        try:
+            for _ in paths:
+                outcome = outcomes.get()
+                if isinstance(outcome, StorageError):
+                    raise outcome
+                yield outcome
+        finally:
+            _drain(waiting)
+    for task in tasks:
+        task.result()
+
+
+def _prepare_here(subject: Subject, path: Path, backend: AbstractBackend) -> str | None:
+    try:
+        backend.prepare(subject, path)
+    except Exception as error:
+        if full_disk := _full_disk_error(path):
+            raise full_disk from error
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _prepare_elsewhere(
+    waiting: "queue.SimpleQueue[tuple[Subject, Path]]",
+    outcomes: "queue.SimpleQueue[Outcome | StorageError]",
+    device_name: str,
+    time_limit_s: float,
+) -> None:
+    """Works off the queue with one process, and with another whenever a subject has killed it."""
+    while not waiting.empty():
+        with contextlib.suppress(queue.Empty), Worker(device_name, time_limit_s=time_limit_s) as worker:
+            is_alive = True
+            while is_alive:
+                subject, path = waiting.get_nowait()
+                try:
+                    worker.prepare(subject, path=path)
+                    outcomes.put((subject, None))
+                except (SubjectError, WorkerDiedError) as error:
+                    is_alive = isinstance(error, SubjectError)
+                    outcomes.put(_failure(subject, path, str(error)))
+
+
+def _failure(subject: Subject, path: Path, reason: str) -> Outcome | StorageError:
+    return _full_disk_error(path) or (subject, reason)
+
+
+def _full_disk_error(path: Path) -> StorageError | None:
+    if shutil.disk_usage(path.parent).free >= _MIN_FREE_BYTES:
+        return None
+    return StorageError(
+        f"the disk that holds {path.parent.parent} is full; what was measured so far is kept",
+        fix="make room, or set TMPDIR to a folder on another disk, and run the same command again",
+    )
+
+
+def _drain(waiting: "queue.SimpleQueue[tuple[Subject, Path]]") -> None:
+    """Leaves nothing to do for the threads, which end after the subject they are at."""
+    with contextlib.suppress(queue.Empty):
+        while True:
+            waiting.get_nowait()

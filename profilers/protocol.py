@@ -1,0 +1,57 @@
+"""The rules of a measuring campaign: how often everything is measured, and when it is known well enough."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from profilers.measurement import Sample, measurement_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """The rules of a campaign; stored with it."""
+
+    min_rounds: int = 8
+    """No subject is finished with fewer samples."""
+    max_rounds: int = 20
+    """A subject with this many steady samples is finished, stable or not."""
+    max_total_rounds: int = 28
+    """A subject with this many samples is finished, even if the machine was never steady."""
+    sentinel_every: int = 16
+    """Subjects between two looks at the sentinel, which are also the blocks that run in turn."""
+    num_passes: int = 4
+    """Timed single runs of a block in one sample, each right after another block's run."""
+    num_calibration_probes: int = 60
+    """Looks at the sentinel that set its reference, before a device's first campaign."""
+    max_drift: float = 0.03
+    """How far the sentinel may move within a round."""
+    max_group_bytes: int = 256 * 2**20
+    """Weights that are loaded at once; a runtime keeps about three copies of them."""
+    max_unstable_share: float = 0.25
+    """With more than this share unstable the machine is at fault, and measuring again at once would not help."""
+    max_cooling_s: float = 60.0
+    """How long a round waits at most for a hot machine to cool down."""
+    time_limit_s: float = 120.0
+    """For preparing, or loading and warming up, one subject; or for one sample more than it should take."""
+    seed: int = 0
+    """Of the random orders."""
+
+    def second_chance(self) -> "Protocol":
+        """The rules for what is unstable at the end: as many rounds again, on top of those it has had."""
+        return dataclasses.replace(
+            self, max_rounds=2 * self.max_rounds, max_total_rounds=2 * self.max_total_rounds, seed=self.seed + 1
+        )
+
+
+FORMULA_PROTOCOL = Protocol(
+    min_rounds=2, max_rounds=2, max_total_rounds=2, num_calibration_probes=1, max_group_bytes=2**63
+)
+"""For a device whose milliseconds come from a formula: they are the same every time, and no weights are loaded."""
+
+
+def is_finished(samples: Sequence[Sample], protocol: Protocol) -> bool:
+    """Whether a subject needs no more samples: its median is known to +-1 %, or it has had its chances."""
+    num_steady = sum(not sample.is_flagged for sample in samples)
+    if num_steady >= protocol.max_rounds or len(samples) >= protocol.max_total_rounds:
+        return True
+    return num_steady >= protocol.min_rounds and measurement_of(samples).is_stable

@@ -1,0 +1,270 @@
+"""Subjects that are loaded together and measured in turn, round after round, until each is known or has failed.
+
+A subject that kills or hangs the measuring process is a row with a reason; the others go on in a new process. What the
+table holds of a subject already counts, so a group that is taken up again goes on where it stopped.
+"""
+
+import logging
+import random
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from profilers.backends.abstract import AbstractBackend
+from profilers.latency_table import LatencyTable
+from profilers.load_report import LoadReport
+from profilers.measurement import Sample
+from profilers.memory import available_bytes, reason_not_to_fit
+from profilers.preparing import prepare_all
+from profilers.protocol import Protocol, is_finished
+from profilers.sentinel import COMPANIONS, SENTINEL, has_moved, local_sentinels_ms
+from profilers.subject import Subject
+from profilers.thermal import Thermometer, wait_until_cool
+from profilers.worker_client import SubjectError, Worker, WorkerDiedError
+from search_space.errors import SnapNASError
+from search_space.progress import AbstractBar, progress
+
+logger = logging.getLogger(__name__)
+
+_SENTINEL_SLOT = -1
+_SAMPLES_PER_PROBE = 3  # of which the median counts
+_MAX_DEATHS = 3  # of the measuring process, none of them the fault of one subject
+
+
+class SubjectGroup:
+    """One group of one campaign."""
+
+    def __init__(
+        self,
+        subjects: Sequence[Subject],
+        backend: AbstractBackend,
+        table: LatencyTable,
+        *,
+        campaign_id: int,
+        protocol: Protocol,
+    ) -> None:
+        self._backend = backend
+        self._device = backend.device
+        self._table = table
+        self._campaign_id = campaign_id
+        self._protocol = protocol
+        self._random = random.Random(f"{protocol.seed} {campaign_id}")
+        self._active = list(subjects)
+        self._spare = self._companions()
+        slotted = [SENTINEL, *subjects, *self._spare]
+        self._slots = {subject: slot for slot, subject in enumerate(slotted, start=_SENTINEL_SLOT)}
+        self._loaded: dict[Subject, LoadReport] = {}
+        self._num_runs: dict[Subject, int] = {}
+        self._samples: dict[Subject, list[Sample]] = table.samples(self._device, subjects)
+        self._thermometer = Thermometer()
+        self._round_index = 0
+        self._num_deaths = 0
+
+    def measure(self, description: str) -> None:
+        """Prepares and loads the subjects, then goes round after round until none is left."""
+        with tempfile.TemporaryDirectory(prefix="snapnas-measuring-") as folder:
+            self._folder = Path(folder)
+            self._refuse_too_large()
+            self._prepare()
+            max_rounds = self._protocol.max_rounds
+            num_done = sum(min(len(self._samples.get(subject, ())), max_rounds) for subject in self._active)
+            total = len(self._active) * max_rounds
+            with progress(description, total=total, unit="sample", completed=num_done) as bar:
+                while self._active:
+                    self._measure_until_death(bar)
+
+    # Before the rounds
+
+    def _companions(self) -> list[Subject]:
+        """What else is needed so that no block runs in turn with too few others. Finished blocks join it later."""
+        return [] if self._device.is_estimate else list(COMPANIONS[: self._num_too_few(self._active)])
+
+    def _num_too_few(self, subjects: Sequence[Subject]) -> int:
+        """How many blocks there have to be beside these blocks; none beside networks."""
+        num_blocks = sum(map(self._is_in_turn, subjects))
+        return max(self._protocol.sentinel_every - num_blocks, 0) if num_blocks else 0
+
+    def _is_in_turn(self, subject: Subject) -> bool:
+        return subject.kind == "block" and self._backend.times_single_runs
+
+    def _refuse_too_large(self) -> None:
+        if self._device.is_estimate:
+            return
+        free_bytes = available_bytes()
+        for subject in list(self._active):
+            if reason := reason_not_to_fit(subject, free_bytes):
+                logger.warning("%s does not fit on %s: %s", _name(subject), self._device.name, reason)
+                self._table.fail(self._device, subject, reason=reason, status="does_not_fit")
+                self._active.remove(subject)
+
+    def _prepare(self) -> None:
+        subjects = [SENTINEL, *self._spare, *self._active]
+        paths = {subject: self._path(subject) for subject in subjects}
+        with progress("preparing what is measured", total=len(paths), unit="model") as bar:
+            for subject, reason in prepare_all(paths, self._backend, time_limit_s=self._protocol.time_limit_s):
+                if reason is not None:
+                    self._fail(subject, reason)
+                bar.advance(1)
+
+    def _load(self, worker: Worker) -> None:
+        self._loaded = {}
+        self._num_runs[SENTINEL], _ = worker.load(SENTINEL, slot=_SENTINEL_SLOT, path=self._path(SENTINEL))
+        if self._table.sentinel_ms(self._device) is None:
+            probes_ms = [self._probe_ms(worker) for _ in range(self._protocol.num_calibration_probes)]
+            self._table.set_sentinel_ms(self._device, statistics.median(probes_ms))
+        subjects = [*self._spare[: self._num_too_few(self._active)], *self._active]
+        with progress("warming up", total=len(subjects), unit="model") as bar:
+            for subject in subjects:
+                self._load_one(worker, subject)
+                bar.advance(1)
+        reports = {subject: self._loaded[subject] for subject in self._active}
+        self._table.add_load_reports(self._device, reports)
+
+    def _load_one(self, worker: Worker, subject: Subject) -> None:
+        slot, path = self._slots[subject], self._path(subject)
+        try:
+            self._num_runs[subject], self._loaded[subject] = worker.load(subject, slot=slot, path=path)
+        except SubjectError as error:
+            self._fail(subject, str(error))
+        except WorkerDiedError as error:
+            raise _SubjectDiedError(subject) from error
+
+    # The rounds
+
+    def _measure_until_death(self, bar: AbstractBar) -> None:
+        """Works with one measuring process until everything is finished, or until a subject kills it."""
+        with Worker(self._device.name, time_limit_s=self._protocol.time_limit_s) as worker:
+            try:
+                self._load(worker)
+                while self._active:
+                    wait_until_cool(self._thermometer, bar, max_wait_s=self._protocol.max_cooling_s)
+                    self._measure_round(worker, bar)
+            except _SubjectDiedError as death:
+                self._num_deaths += death.subject not in self._active
+                self._fail(death.subject, str(death.__cause__))
+            except WorkerDiedError:  # at the sentinel, which every device can run
+                self._num_deaths += 1
+        if self._num_deaths > _MAX_DEATHS:
+            raise SnapNASError(f"the measuring process of {self._device.name} died {self._num_deaths} times")
+
+    def _measure_round(self, worker: Worker, bar: AbstractBar) -> None:
+        """Takes one sample of every subject, in random order with looks at the sentinel between them."""
+        order = self._random.sample(self._active, len(self._active))
+        raw: dict[Subject, tuple[float, float]] = {}
+        probes_ms, probe_positions = [], []
+        for position in range(0, len(order), self._protocol.sentinel_every):
+            probes_ms.append(self._probe_ms(worker))
+            probe_positions.append(position)
+            raw |= self._samples_ms(worker, order[position : position + self._protocol.sentinel_every])
+        probes_ms.append(self._probe_ms(worker))
+        probe_positions.append(len(order))
+        sentinels_ms = local_sentinels_ms(probes_ms, probe_positions, num_samples=len(order))
+        self._keep_round(order, raw, sentinels_ms, is_flagged=has_moved(probes_ms, self._protocol))
+        self._finish_subjects(bar)
+
+    def _samples_ms(self, worker: Worker, subjects: Sequence[Subject]) -> dict[Subject, tuple[float, float]]:
+        """A sample of each and when it was taken: blocks in turn with one another, networks in loops of their own."""
+        raw = {}
+        in_turn = [subject for subject in subjects if self._is_in_turn(subject)]
+        for subject in [subject for subject in subjects if not self._is_in_turn(subject)]:
+            try:
+                raw[subject] = worker.sample(self._slots[subject], num_runs=self._num_runs[subject])
+            except SubjectError as error:
+                self._fail(subject, str(error))
+            except WorkerDiedError as error:
+                raise _SubjectDiedError(subject) from error
+        if in_turn:
+            raw |= self._samples_in_turn_ms(worker, in_turn)
+        return raw
+
+    def _samples_in_turn_ms(self, worker: Worker, subjects: list[Subject]) -> dict[Subject, tuple[float, float]]:
+        """A sample of each block; where they are too few, others that are loaded run in turn with them."""
+        others = [subject for subject in self._loaded if self._is_in_turn(subject) and subject not in subjects]
+        ring = subjects + self._random.sample(others, min(self._num_too_few(subjects), len(others)))
+        self._random.shuffle(ring)
+        num_passes = self._protocol.num_passes
+        while True:
+            slots = [self._slots[subject] for subject in ring]
+            expected_s = num_passes * sum(self._loaded[subject].first_run_ms for subject in ring) / 1000
+            try:
+                samples_ms, taken_at = worker.samples_in_turn(slots, num_passes=num_passes, expected_s=expected_s)
+            except (SubjectError, WorkerDiedError) as error:
+                subject = ring[slots.index(worker.slot_at_work)]
+                if isinstance(error, WorkerDiedError):
+                    raise _SubjectDiedError(subject) from error
+                self._fail(subject, str(error))
+                ring.remove(subject)
+            else:
+                by_subject = dict(zip(ring, samples_ms, strict=True))
+                return {subject: (by_subject[subject], taken_at) for subject in subjects if subject in by_subject}
+
+    def _probe_ms(self, worker: Worker) -> float:
+        num_runs = self._num_runs[SENTINEL]
+        samples_ms = [worker.sample(_SENTINEL_SLOT, num_runs=num_runs)[0] for _ in range(_SAMPLES_PER_PROBE)]
+        return statistics.median(samples_ms)
+
+    def _keep_round(
+        self,
+        order: Sequence[Subject],
+        raw: dict[Subject, tuple[float, float]],
+        sentinels_ms: Sequence[float],
+        *,
+        is_flagged: bool,
+    ) -> None:
+        reference_ms = self._table.sentinel_ms(self._device)
+        assert reference_ms is not None
+        new: dict[Subject, list[Sample]] = {}
+        for position, (subject, sentinel_ms) in enumerate(zip(order, sentinels_ms, strict=True)):
+            if subject in raw:
+                raw_ms, taken_at = raw[subject]
+                sample = Sample(
+                    raw_ms=raw_ms,
+                    num_runs=self._protocol.num_passes if self._is_in_turn(subject) else self._num_runs[subject],
+                    drift=sentinel_ms / reference_ms,
+                    round_index=self._round_index,
+                    position=position,
+                    taken_at=taken_at,
+                    is_flagged=is_flagged,
+                )
+                new[subject] = [sample]
+                self._samples.setdefault(subject, []).append(sample)
+        self._table.add_samples(self._device, new, campaign_id=self._campaign_id)
+        self._round_index += 1
+
+    def _finish_subjects(self, bar: AbstractBar) -> None:
+        finished = [subject for subject in self._active if is_finished(self._samples[subject], self._protocol)]
+        self._table.finish(self._device, finished)
+        max_rounds = self._protocol.max_rounds  # rounds that were flagged and are taken again do not move the bar
+        num_new = sum(len(self._samples[subject]) <= max_rounds for subject in self._active)
+        num_saved = sum(max(max_rounds - len(self._samples[subject]), 0) for subject in finished)
+        bar.advance(num_new + num_saved, note=f"round {self._round_index}")
+        self._active = [subject for subject in self._active if subject not in set(finished)]
+        self._spare += filter(self._is_in_turn, finished)
+
+    def _fail(self, subject: Subject, reason: str) -> None:
+        """Writes the failure down, unless the subject only keeps others company: then it is done without."""
+        if subject == SENTINEL:
+            raise SnapNASError(f"{self._device.name} cannot run the block that everything is compared with: {reason}")
+        self._loaded.pop(subject, None)
+        if subject in self._spare:
+            self._spare.remove(subject)
+            return
+        logger.warning("%s failed on %s: %s", _name(subject), self._device.name, reason[:200])
+        self._table.fail(self._device, subject, reason=reason)
+        self._active.remove(subject)
+
+    def _path(self, subject: Subject) -> Path:
+        return self._folder / f"{subject.subject_id}.model"
+
+
+def _name(subject: Subject) -> str:
+    return f"{subject.kind} {subject.text[:100]}"
+
+
+class _SubjectDiedError(Exception):
+    """The measuring process died while it worked on this subject."""
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject.text)
+        self.subject = subject
