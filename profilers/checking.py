@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from profilers.agreement import Agreement, Predictor, agreement, judge, line_predictor, scale_predictor
 from profilers.backends.registry import open_backend
-from profilers.campaign import Protocol, run_campaign
+from profilers.campaign import run_campaign
 from profilers.check_report import CheckReport, noise_floor_percent
 from profilers.correction import network_features
 from profilers.correction_fit import WholeNetworks, correction_predictor, fit_correction
@@ -24,6 +24,7 @@ from profilers.estimating import BlockLatencies
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
 from profilers.measuring import measure_space
+from profilers.protocol import Protocol
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
 from search_space.counts import count
@@ -97,6 +98,7 @@ def whole_networks(
     blocks = BlockLatencies.read(distinct, table, source, is_corrected=False)
     return WholeNetworks(
         features=numpy.stack([network_features(blocks.medians(arch)) for arch in archs]),
+        block_half_widths=numpy.array([blocks.estimate(arch).relative_half_width for arch in archs]),
         measured_ms=numpy.array([measurement.median_ms for measurement in measurements]),
         space=space_name,
     )

@@ -12,6 +12,7 @@ had not seen.
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Self, assert_never, get_args
@@ -80,6 +81,8 @@ class Correction:
     """Strength of the pull towards one common scale that leave-one-out chose."""
     relative_half_width: float
     """Half the 95 % interval of a network it has not seen, as a share of the network's latency."""
+    block_half_width: float
+    """The part of it that the judges' blocks, not known any better, explain by themselves."""
     num_networks: int
     """How many whole networks it was fitted on."""
     space: str
@@ -98,6 +101,11 @@ class Correction:
     def corrected_ms(self, spec: BlockSpec, median_ms: float) -> float:
         """A block's share of a network's latency."""
         return self.scales[block_group(spec)] * median_ms + self.overhead_ms
+
+    @property
+    def unexplained_half_width(self) -> float:
+        """What remains beside the intervals of a network's own blocks, as a share of its latency."""
+        return math.sqrt(max(0.0, self.relative_half_width**2 - self.block_half_width**2))
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)

@@ -66,6 +66,11 @@ class LatencyEstimate:
     """Whether the blocks' own milliseconds come from a formula instead of a clock."""
 
     @property
+    def relative_half_width(self) -> float:
+        """Half the 95 % interval, as a share of the latency."""
+        return (self.high_ms - self.low_ms) / 2 / self.latency_ms
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """What has to stand beside these milliseconds wherever they are shown, in words."""
         labels = ["formula, never measured"] if self.is_estimate else []
@@ -176,7 +181,7 @@ class BlockLatencies:
             for block in placed
         )
         latency_ms = math.fsum(block.latency_ms for block in blocks)
-        unexplained_ms = self.correction.relative_half_width * latency_ms if self.correction else 0.0
+        unexplained_ms = self.correction.unexplained_half_width * latency_ms if self.correction else 0.0
         below_ms = math.hypot(unexplained_ms, *(num * self.known[spec].below_ms for spec, num in num_uses.items()))
         above_ms = math.hypot(unexplained_ms, *(num * self.known[spec].above_ms for spec, num in num_uses.items()))
         return LatencyEstimate(

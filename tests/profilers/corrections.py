@@ -21,6 +21,7 @@ def one_scale(scale: float, *, overhead_ms: float = 0.0, relative_half_width: fl
         overhead_ms=overhead_ms,
         ridge=10.0,
         relative_half_width=relative_half_width,
+        block_half_width=0.0,
         num_networks=30,
         space="tiny",
         judged_on="leave-one-out",
