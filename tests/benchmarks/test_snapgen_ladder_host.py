@@ -1,0 +1,51 @@
+"""The ladder's benchmark measures what it says, on networks small enough for a test."""
+
+import dataclasses
+
+import pytest
+
+from benchmarks.snapgen_ladder_host import Edit, EditResult, LadderOptions, measure_edits, snapgen_edits
+from search_space.counts import count
+from search_space.errors import UsageError
+from search_space.space import random_arch
+from search_space.spaces import search_space
+
+ARCH = random_arch(search_space("tiny"), 0)
+EDIT = Edit(title="smaller", before=ARCH, after=dataclasses.replace(ARCH, sample_size=8), published_percent=-50.0)
+
+
+def test_the_four_edits_are_the_papers_and_start_from_one_another() -> None:
+    edits = snapgen_edits(64)
+    assert [edit.published_percent for edit in edits] == [-24, pytest.approx(-58.3, abs=0.1), None, -9]
+    assert [edit.after for edit in edits[:-1]] == [edit.before for edit in edits[1:]]
+    assert {edit.before.sample_size for edit in edits} == {64}
+    assert all(count(edit.after).macs < count(edit.before).macs for edit in edits)
+
+
+@pytest.mark.parametrize(
+    "device_name",
+    ["exact", pytest.param("host-onnxruntime", marks=pytest.mark.slow)],  # three processes import torch
+)
+def test_both_networks_of_a_pair_run_in_every_round(device_name: str) -> None:
+    (result,) = measure_edits([EDIT], device_name, num_rounds=3)
+    assert len(result.before_ms) == len(result.after_ms) == 3
+    assert min(*result.before_ms, *result.after_ms) > 0
+
+
+def test_an_exact_device_gives_an_exact_change() -> None:
+    (result,) = measure_edits([EDIT], "exact", num_rounds=3)
+    low, high = result.interval_percent
+    assert low == pytest.approx(result.change_percent) == pytest.approx(high)
+    assert -100 < result.change_percent < 0
+
+
+def test_a_change_is_the_median_of_ratios_taken_round_by_round() -> None:
+    slowing_machine = EditResult(edit=EDIT, before_ms=(10, 20, 40, 80, 160), after_ms=(5, 10, 20, 44, 80))
+    assert slowing_machine.change_percent == pytest.approx(-50)
+    low, high = slowing_machine.interval_percent
+    assert low <= slowing_machine.change_percent <= high
+
+
+def test_a_latent_that_cannot_be_halved_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match="multiple of 4"):
+        LadderOptions(latent=30)
