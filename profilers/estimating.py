@@ -27,7 +27,15 @@ _NORMAL_95 = 1.96
 
 
 class MissingLatencyError(UsageError):
-    """The table does not hold a block of the network, or the device could not run it."""
+    """There is no latency of a block of the network."""
+
+
+class CannotRunError(MissingLatencyError):
+    """The device was asked to run a block of the network and could not: no other campaign is going to change that."""
+
+
+class DoesNotFitError(CannotRunError):
+    """A block of the network needs more memory than the device had free."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,7 +153,7 @@ class BlockLatencies:
         found = table.records(source or device, by_subject)
         records = {by_subject[subject]: record for subject, record in found.items()}
         measured = {spec: record for spec, record in records.items() if record.has_latency}
-        failed = {spec: record for spec, record in records.items() if record.status == "failed"}
+        failed = {spec: record for spec, record in records.items() if record.status in ("failed", "does_not_fit")}
         missing = [spec for spec in by_subject.values() if spec not in measured and spec not in failed]
         guesses = _guesses(missing, table, source or device) if interpolate else {}
         known = {spec: _measured(spec, record, correction) for spec, record in measured.items()}
@@ -211,8 +219,10 @@ class BlockLatencies:
         block = next(block for block in walk(arch) if block.spec not in self.known)
         name, key, source = block.name, spec_key(block.spec), self.source
         if block.spec in self.failed:
-            return MissingLatencyError(
-                f"{source.name} could not run {name} {key}: {self.failed[block.spec].reason}",
+            record = self.failed[block.spec]
+            error, verb = (DoesNotFitError, "hold") if record.status == "does_not_fit" else (CannotRunError, "run")
+            return error(
+                f"{source.name} could not {verb} {name} {key}: {record.reason}",
                 fix=f"python -m profilers.measure --device {source.name} --again tries once more",
             )
         return MissingLatencyError(

@@ -21,7 +21,7 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Engine
 
 from profilers.device import Device
-from profilers.estimating import LatencyEstimate, MissingLatencyError, estimate
+from profilers.estimating import CannotRunError, LatencyEstimate, estimate
 from profilers.latency_table import LatencyTable
 from search_space.arch import ArchConfig
 from search_space.errors import SnapNASError
@@ -189,10 +189,10 @@ class SearchDriver:
         return True
 
     def _latency(self, arch: ArchConfig) -> tuple[LatencyEstimate | None, float | None, Failure | None]:
-        """The estimate, by which share of the budget it is above it, and why there is none."""
+        """The estimate, by which share of the budget it is above it, and why the device cannot run it."""
         try:
             latency = estimate(arch, self._table, self._device)
-        except MissingLatencyError as error:
+        except CannotRunError as error:
             return None, _CANNOT_RUN_VIOLATION, Failure(type=type(error).__name__, message=str(error))
         if self._latency_budget_ms is None:
             return latency, None, None

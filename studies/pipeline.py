@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from profilers.backends.registry import open_backend
 from profilers.device import Device, num_usable_cores
-from profilers.estimating import MissingLatencyError, estimate
+from profilers.estimating import CannotRunError, estimate
 from profilers.latency_table import LatencyTable
 from profilers.measuring import measure_network, measure_space
 from profilers.storage import display_url, open_engine
@@ -125,7 +125,7 @@ def _latency_quantile(budget: LatencyQuantile, config: StudyConfig, table: Laten
             try:
                 arch = random_arch(config.search_space, budget.seed + index)
                 latencies_ms.append(estimate(arch, table, device).latency_ms)
-            except MissingLatencyError:
+            except CannotRunError:
                 latencies_ms.append(math.inf)
             bar.advance(1)
     budget_ms = sorted(latencies_ms)[math.ceil(budget.quantile * budget.num_archs) - 1]

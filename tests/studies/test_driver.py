@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend
-from profilers.estimating import estimate
+from profilers.estimating import MissingLatencyError, estimate
 from profilers.latency_table import LatencyTable
 from profilers.storage import open_engine
+from profilers.subject import Subject
 from search_space.errors import SnapNASError
-from search_space.space import random_arch, suggest_arch
+from search_space.space import random_arch, reachable_specs, suggest_arch
 from studies.config import LatencyLimit
 from studies.optuna_study import LATENCY_CONSTRAINT
 from studies.results import StudyReader, TrialResult, pareto_front
@@ -101,6 +102,26 @@ def test_an_architecture_above_the_budget_is_never_evaluated_and_its_excess_is_t
         assert record.latency_ms is not None
         assert trials[record.number].constraints == {LATENCY_CONSTRAINT: record.latency_ms / budget_ms - 1}
         assert record.violation == record.latency_ms / budget_ms - 1 > 0
+
+
+def test_an_architecture_that_does_not_fit_breaks_the_constraint_and_a_missing_block_stops(
+    search_engine: Engine,
+) -> None:
+    table, device = LatencyTable(search_engine), ExactBackend().device
+    some = [Subject.of_block(spec) for spec in reachable_specs(search_config().search_space)][::10]
+    for subject in some:
+        table.fail(device, subject, reason="needs 9 GiB", status="does_not_fit")
+    records, trials = search(search_engine, Counting())
+    check_invariants(records, trials)
+    infeasible = [record for record in records if record.state == "infeasible"]
+    assert infeasible
+    for record in infeasible:
+        assert record.failure is not None
+        assert record.failure.type == "DoesNotFitError"
+        assert trials[record.number].constraints == {LATENCY_CONSTRAINT: 1.0}
+    table.forget(device, some)
+    with pytest.raises(MissingLatencyError, match="no latency of"):
+        search(search_engine, Counting(), search_config(num_trials=len(records) + 20))
 
 
 def test_an_impossible_budget_ends_the_search(search_engine: Engine) -> None:
