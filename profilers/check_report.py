@@ -64,9 +64,7 @@ def text(report: CheckReport) -> str:
     lines = [
         f"Fitted on {correction.num_networks} networks, judged on {correction.num_judges} ({correction.judged_on}).",
         "",
-        "| prediction | MAPE | bias | within 5 % | within 10 % | Spearman | Kendall |",
-        "|---|---|---|---|---|---|---|",
-        *map(_table_line, report.agreements),
+        *agreement_table(report.agreements),
         "",
         f"{len(report.measured_ms)} networks of {min(report.measured_ms):.2f} to {max(report.measured_ms):.2f} ms.",
         f"{report.num_stable} of them are known to +-1 %; noise floor {report.noise_floor_percent:.2f} %.",
@@ -74,6 +72,12 @@ def text(report: CheckReport) -> str:
         f"95 % interval of an unseen network: +-{correction.relative_half_width:.1%}. The correction is {fate}.",
     ]
     return "\n".join(lines)
+
+
+def agreement_table(agreements: Sequence[Agreement]) -> list[str]:
+    """One line for each way to predict, under a heading, as Markdown."""
+    heading = "| prediction | MAPE | bias | within 5 % | within 10 % | Spearman | Kendall |"
+    return [heading, "|---|---|---|---|---|---|---|", *map(_table_line, agreements)]
 
 
 def _table_line(row: Agreement) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy
 from sqlalchemy import Engine
 
-from profilers.agreement import Agreement, Predictor, agreement, judge, line_predictor, scale_predictor
+from profilers.agreement import Agreement, FloatArray, Predictor, agreement, judge, line_predictor, scale_predictor
 from profilers.backends.registry import open_backend
 from profilers.campaign import run_campaign
 from profilers.check_report import CheckReport, noise_floor_percent
@@ -48,7 +48,13 @@ def check_space(
     archs = distinct_archs(space, num_networks, seed)
     backend, table = open_backend(device_name), LatencyTable(engine)
     measurements = measure_networks(archs, device_name, table, protocol=protocol)
-    networks = whole_networks(archs, measurements, table, backend.device, space_name=space.name)
+    features, block_half_widths = network_features_of(archs, table, backend.device)
+    networks = WholeNetworks(
+        features=features,
+        block_half_widths=block_half_widths,
+        measured_ms=numpy.array([measurement.median_ms for measurement in measurements]),
+        space=space.name,
+    )
     report = _compare(archs, measurements, networks, backend.device, num_fit=num_fit)
     if report.is_quiet:
         table.set_correction(backend.device, report.correction)
@@ -81,27 +87,18 @@ def measure_networks(
     return [_measured(table, backend.device, subject) for subject in subjects]
 
 
-def whole_networks(
-    archs: Sequence[ArchConfig],
-    measurements: Sequence[Measurement],
-    table: LatencyTable,
-    source: Device,
-    *,
-    space_name: str,
-) -> WholeNetworks:
-    """Measured networks beside what the blocks of `source` say of them.
+def network_features_of(
+    archs: Sequence[ArchConfig], table: LatencyTable, source: Device
+) -> tuple[FloatArray, FloatArray]:
+    """What the blocks of `source` say of networks: features and relative half widths, as `WholeNetworks` has them.
 
     Raises:
         MissingLatencyError: The table of `source` lacks a block of a network.
     """
     distinct = {spec for arch in archs for spec in block_specs(arch)}
     blocks = BlockLatencies.read(distinct, table, source, is_corrected=False)
-    return WholeNetworks(
-        features=numpy.stack([network_features(blocks.medians(arch)) for arch in archs]),
-        block_half_widths=numpy.array([blocks.estimate(arch).relative_half_width for arch in archs]),
-        measured_ms=numpy.array([measurement.median_ms for measurement in measurements]),
-        space=space_name,
-    )
+    features = numpy.stack([network_features(blocks.medians(arch)) for arch in archs])
+    return features, numpy.array([blocks.estimate(arch).relative_half_width for arch in archs])
 
 
 def _measured(table: LatencyTable, device: Device, subject: Subject) -> Measurement:

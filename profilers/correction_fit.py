@@ -9,6 +9,7 @@ coefficients nor in the choice of the ridge.
 
 import datetime
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy
@@ -54,7 +55,7 @@ def fit_correction(networks: WholeNetworks, *, num_fit: int | None = None) -> Co
     measured_ms = networks.measured_ms[judges]
     fitted_on = numpy.arange(num_fit or len(networks.measured_ms))
     ridge = _best_ridge(networks, fitted_on)
-    coefficients = _coefficients(networks, fitted_on, ridge)
+    coefficients = _coefficients(networks, fitted_on, [ridge])[0]
     errors = measured_ms / predicted_ms - 1  # relative to the prediction, which is all that a user will have
     return Correction(
         scales=dict(zip(GROUPS, map(float, coefficients[:-1]), strict=True)),
@@ -76,7 +77,7 @@ def correction_predictor(networks: WholeNetworks) -> Predictor:
     """Predicts networks after a fit on some of them, the choice of the ridge included."""
 
     def predict(train: IntArray) -> FloatArray:
-        predicted_ms: FloatArray = networks.features @ _coefficients(networks, train, _best_ridge(networks, train))
+        predicted_ms: FloatArray = networks.features @ _coefficients(networks, train, [_best_ridge(networks, train)])[0]
         return predicted_ms
 
     return predict
@@ -89,28 +90,28 @@ def _best_ridge(networks: WholeNetworks, train: IntArray) -> float:
     """
     squares = numpy.empty((len(RIDGES), len(train)))
     for column, left_out in enumerate(train):
-        others = train[train != left_out]
-        for row, ridge in enumerate(RIDGES):
-            predicted_ms = networks.features[left_out] @ _coefficients(networks, others, ridge)
-            squares[row, column] = (predicted_ms / networks.measured_ms[left_out] - 1) ** 2
+        predicted_ms = _coefficients(networks, train[train != left_out], RIDGES) @ networks.features[left_out]
+        squares[:, column] = (predicted_ms / networks.measured_ms[left_out] - 1) ** 2
     means = squares.mean(axis=1)
     best = int(means.argmin())
     limit = means[best] + _TOLERANCE * squares[best].std() / math.sqrt(len(train)) + 1e-12
     return max(ridge for ridge, mean in zip(RIDGES, means, strict=True) if mean <= limit)
 
 
-def _coefficients(networks: WholeNetworks, train: IntArray, ridge: float) -> FloatArray:
-    """`[num_groups + 1]`: scales and overhead in milliseconds, none below zero."""
+def _coefficients(networks: WholeNetworks, train: IntArray, ridges: Sequence[float]) -> FloatArray:
+    """`[num_ridges, num_groups + 1]`: scales and overhead in milliseconds, none below zero."""
     features, measured_ms = networks.features[train], networks.measured_ms[train]
     common_scale = numpy.median(measured_ms / networks.sums_ms[train])
     # A coefficient's unit: the common scale, and for the overhead what would be everything. All then weigh alike.
     units = numpy.full(len(GROUPS) + 1, common_scale)
     units[-1] = numpy.median(measured_ms / features[:, -1])
-    anchor = numpy.append(numpy.ones(len(GROUPS)), 0.0)
-    pull = math.sqrt(ridge * len(train))
     shares = features * units / measured_ms[:, None]  # [num_train, num_groups + 1]: each row should sum to one
-    solution, _ = nnls(
-        numpy.vstack([shares, pull * numpy.eye(len(anchor))]), numpy.append(numpy.ones(len(train)), pull * anchor)
-    )
-    coefficients: FloatArray = solution * units
+    anchor = numpy.append(numpy.ones(len(GROUPS)), 0.0)
+    wanted = numpy.append(numpy.ones(len(train)), anchor)
+    solutions = []
+    for ridge in ridges:
+        pull = numpy.append(numpy.ones(len(train)), numpy.full(len(anchor), math.sqrt(ridge * len(train))))
+        design = numpy.vstack([shares, numpy.eye(len(anchor))]) * pull[:, None]
+        solutions.append(nnls(design, wanted * pull)[0] * units)
+    coefficients: FloatArray = numpy.stack(solutions)
     return coefficients

@@ -1,0 +1,72 @@
+"""`python -m profilers.transfer --from DEVICE --to DEVICE`: a new device from another's table and ten networks."""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from profilers.defaults import DEFAULT_DEVICE, DEFAULT_STORAGE
+from search_space import command_line
+from search_space.errors import UsageError
+
+MIN_NETWORKS = 5  # fewer, each left out in turn, say nothing
+MIN_VALIDATE = 2  # a spread needs two
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferOptions:
+    """Predicts a device from the measured blocks of another one and a few whole networks measured on it."""
+
+    source: Annotated[str, tyro.conf.arg(name="from")] = DEFAULT_DEVICE
+    """The device whose blocks are measured."""
+    target: Annotated[str, tyro.conf.arg(name="to")]
+    """The device to predict; it has to be here to measure the networks."""
+    networks: int = 10
+    """How many networks to measure and fit, chosen to differ as much as they can."""
+    validate: int = 0
+    """How many more random networks to measure and judge on; 0: judge each of the fitted, left out in turn."""
+    space: str = "tiny"
+    """Search space: tiny or snapgen."""
+    storage: str = DEFAULT_STORAGE
+    """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
+    seed: int = 0
+    """The first candidate's seed; the others follow."""
+    json: bool = False
+    """Print the report as one JSON line on stdout."""
+
+    def __post_init__(self) -> None:
+        if self.networks < MIN_NETWORKS:
+            raise UsageError(f"--networks {self.networks} was given", allowed=f"at least {MIN_NETWORKS}")
+        if self.validate and self.validate < MIN_VALIDATE:
+            raise UsageError(f"--validate {self.validate} was given", allowed=f"0, or at least {MIN_VALIDATE}")
+        if self.source == self.target:
+            raise UsageError(
+                f"{self.source} was given twice",
+                allowed="two different devices",
+                fix=f"python -m profilers.check --device {self.source} corrects a device by its own networks",
+            )
+
+
+def transfer(options: TransferOptions) -> None:
+    """The command; what it needs is imported when it runs, so that `--help` comes at once."""
+    from profilers.storage import open_engine
+    from profilers.transferring import json_document, text, transfer_space
+    from search_space.spaces import search_space
+
+    report = transfer_space(
+        search_space(options.space),
+        options.source,
+        options.target,
+        open_engine(options.storage),
+        num_networks=options.networks,
+        num_validate=options.validate,
+        seed=options.seed,
+    )
+    print(text(report), file=sys.stderr)
+    if options.json:
+        command_line.print_json(json_document(report))
+
+
+if __name__ == "__main__":
+    command_line.run(transfer, TransferOptions, prog="profilers.transfer")

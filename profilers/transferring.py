@@ -1,0 +1,143 @@
+"""A new device from the table of another one and a few whole networks, instead of a table of its own.
+
+Two configurations disagree about kinds of block (one likes separable convolutions, the other attention) more than about
+blocks of one kind. So the blocks of the source keep their medians, each kind gets a scale of the new device, and ten
+measured networks fix the scales: the same fit as a correction, only that the sums are another device's.
+
+The ten are chosen to differ as much as they can in what they spend their time on (D-optimal: greedily, the candidate
+that adds most to the determinant of what is known), among two hundred random architectures. Being extreme, they are
+harder to predict than usual ones, so the error of leaving each out in turn is more than will be met; `num_validate`
+measures usual ones beside them.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+from sqlalchemy import Engine
+
+from profilers.agreement import Agreement, FloatArray, agreement, judge, scale_predictor
+from profilers.backends.registry import open_backend
+from profilers.check_report import MAX_NOISE_FLOOR_PERCENT, agreement_table, noise_floor_percent
+from profilers.checking import distinct_archs, measure_networks, network_features_of
+from profilers.correction import Correction
+from profilers.correction_fit import WholeNetworks, fit_correction
+from profilers.device import Device
+from profilers.latency_table import LatencyTable
+from profilers.protocol import Protocol
+from search_space.space import SearchSpace
+
+NUM_CANDIDATES = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferReport:
+    """One transfer with what it is worth."""
+
+    source: Device
+    """Whose blocks are used."""
+    target: Device
+    """Whose networks were measured."""
+    correction: Correction
+    """The scales, with their validation card."""
+    noise_floor_percent: float
+    """How far two halves of the same network's samples are apart, mean over the networks."""
+    agreements: tuple[Agreement, ...]
+    """The source's sums as they are, with one scale, and with one for each kind of block."""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the machine was quiet enough for the transfer to be believed and stored."""
+        return self.noise_floor_percent <= MAX_NOISE_FLOOR_PERCENT
+
+
+def transfer_space(
+    space: SearchSpace,
+    source_name: str,
+    target_name: str,
+    engine: Engine,
+    *,
+    num_networks: int = 10,
+    num_validate: int = 0,
+    seed: int = 0,
+    protocol: Protocol | None = None,
+) -> TransferReport:
+    """Measures a few networks on the target, fits the source's blocks to them, and stores the result.
+
+    Raises:
+        MissingLatencyError: The source's table lacks a block of the space.
+    """
+    table = LatencyTable(engine)
+    source, target = open_backend(source_name).device, open_backend(target_name).device
+    drawn = distinct_archs(space, num_validate + NUM_CANDIDATES, seed)
+    usual, candidates = drawn[:num_validate], drawn[num_validate:]
+    features, _ = network_features_of(candidates, table, source)
+    archs = [candidates[index] for index in most_different(features, num_networks)] + usual
+    measurements = measure_networks(archs, target_name, table, protocol=protocol)
+    features, block_half_widths = network_features_of(archs, table, source)
+    networks = WholeNetworks(
+        features=features,
+        block_half_widths=block_half_widths,
+        measured_ms=numpy.array([measurement.median_ms for measurement in measurements]),
+        space=space.name,
+    )
+    num_fit = num_networks if num_validate else None
+    correction = fit_correction(networks, num_fit=num_fit)
+    scale = scale_predictor(networks.sums_ms, networks.measured_ms)
+    scaled_ms, judges = judge(scale, len(archs), num_fit=num_fit)
+    report = TransferReport(
+        source=source,
+        target=target,
+        correction=correction,
+        noise_floor_percent=noise_floor_percent(measurements),
+        agreements=(
+            dataclasses.replace(correction.uncorrected, name="the source's sums as they are"),
+            agreement("with one fitted scale", scaled_ms, networks.measured_ms[judges]),
+            dataclasses.replace(correction.judged, name="with a scale for each kind of block"),
+        ),
+    )
+    if report.is_quiet:
+        table.set_correction(target, correction, source=source)
+    return report
+
+
+def most_different(features: FloatArray, num_networks: int) -> list[int]:
+    """The networks that together say most about all coefficients; see the module.
+
+    Args:
+        features: `[num_candidates, num_features]`, rows of `network_features`.
+        num_networks: How many to choose; as many as there are, if there are fewer.
+    """
+    shares = features / features[:, :-1].sum(axis=1, keepdims=True)  # errors are relative, so size does not count
+    rows = shares / numpy.maximum(shares.std(axis=0), 1e-9)
+    known = numpy.eye(rows.shape[1]) * 1e-3
+    chosen: list[int] = []
+    for _ in range(min(num_networks, len(rows))):
+        gains = numpy.einsum("ni,ij,nj->n", rows, numpy.linalg.inv(known), rows)  # log det grows by log(1 + gain)
+        gains[chosen] = -numpy.inf
+        chosen.append(int(gains.argmax()))
+        known += numpy.outer(rows[chosen[-1]], rows[chosen[-1]])
+    return chosen
+
+
+def text(report: TransferReport) -> str:
+    """The report for a terminal."""
+    correction = report.correction
+    fate = "stored beside the target" if report.is_quiet else "not stored: the machine was too busy to believe it"
+    scales = ", ".join(f"{group} {scale:.3f}" for group, scale in correction.scales.items())
+    lines = [
+        f"{report.target.name} from the blocks of {report.source.name}.",
+        f"Fitted on {correction.num_networks} networks, judged on {correction.num_judges} ({correction.judged_on}).",
+        "",
+        *agreement_table(report.agreements),
+        "",
+        f"Scales: {scales}; {1000 * correction.overhead_ms:.1f} us more for each block; ridge {correction.ridge:g}.",
+        f"Noise floor {report.noise_floor_percent:.2f} %. The transfer is {fate}.",
+    ]
+    return "\n".join(lines)
+
+
+def json_document(report: TransferReport) -> dict[str, Any]:
+    """The report for programs."""
+    return dataclasses.asdict(report) | {"is_stored": report.is_quiet}

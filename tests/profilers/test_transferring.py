@@ -1,0 +1,93 @@
+import dataclasses
+
+import numpy
+import pytest
+from sqlalchemy import Engine
+
+from profilers.backends.registry import open_backend
+from profilers.checking import distinct_archs
+from profilers.correction import GROUPS
+from profilers.estimating import MissingLatencyError, estimate
+from profilers.latency_table import LatencyTable
+from profilers.measuring import measure_space
+from profilers.protocol import Protocol
+from profilers.storage import open_engine
+from profilers.transfer import TransferOptions
+from profilers.transferring import TransferReport, json_document, most_different, text, transfer_space
+from search_space.errors import UsageError
+from search_space.spaces import search_space
+
+TINY = search_space("tiny")
+PROTOCOL = Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=3)
+SOURCE, TARGET = "exact", "iphone-15-pro"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """The blocks of one formula's device."""
+    engine = open_engine(f"sqlite:///{tmp_path_factory.mktemp('transfer') / 'table.db'}")
+    measure_space(TINY, SOURCE, engine, protocol=PROTOCOL)
+    return engine
+
+
+@pytest.fixture(scope="module")
+def report(engine: Engine) -> TransferReport:
+    """Another formula's device, from ten networks."""
+    return transfer_space(TINY, SOURCE, TARGET, engine, num_networks=10, num_validate=12, protocol=PROTOCOL)
+
+
+def test_ten_networks_beat_the_source_as_it_is(report: TransferReport) -> None:
+    as_they_are, _, by_kind = report.agreements
+    assert by_kind.mape_percent < as_they_are.mape_percent
+    assert (report.correction.num_networks, report.correction.num_judges) == (10, 12)
+
+
+def test_estimates_of_the_target_use_it_and_say_so(report: TransferReport, engine: Engine) -> None:
+    table, source, target = LatencyTable(engine), open_backend(SOURCE).device, open_backend(TARGET).device
+    arch = distinct_archs(TINY, 1, 77)[0]
+    found = estimate(arch, table, target, source=source)
+    assert "transferred from exact" in found.labels
+    assert found.correction == report.correction
+    plain = estimate(arch, table, source)
+    assert plain.correction is None
+    assert found.low_ms < found.latency_ms < found.high_ms
+    assert found.relative_half_width == pytest.approx(report.correction.relative_half_width)
+
+
+def test_the_target_has_no_estimates_of_its_own(report: TransferReport, engine: Engine) -> None:
+    with pytest.raises(MissingLatencyError):
+        estimate(distinct_archs(TINY, 1, 0)[0], LatencyTable(engine), report.target)
+
+
+def test_nothing_transferred_is_an_error_with_the_command(engine: Engine) -> None:
+    source = open_backend(SOURCE).device
+    with pytest.raises(UsageError, match="profilers.transfer --from exact --to elsewhere"):
+        estimate(
+            distinct_archs(TINY, 1, 0)[0],
+            LatencyTable(engine),
+            dataclasses.replace(source, name="elsewhere"),
+            source=source,
+        )
+
+
+def test_chosen_networks_tell_coefficients_apart_better_than_random_ones() -> None:
+    features = numpy.random.default_rng(0).gamma(2.0, size=(200, len(GROUPS) + 1))
+    chosen = most_different(features, 10)
+    assert len(set(chosen)) == 10
+
+    def information(rows: list[int]) -> float:
+        shares = features[rows] / features[rows, :-1].sum(axis=1, keepdims=True)
+        return float(numpy.linalg.slogdet(shares.T @ shares)[1])
+
+    assert information(chosen) > max(information(list(range(start, start + 10))) for start in range(0, 190, 10))
+
+
+def test_report_says_where_the_blocks_are_from(report: TransferReport) -> None:
+    assert f"{TARGET} from the blocks of {SOURCE}" in text(report)
+    document = json_document(report)
+    assert (document["source"]["name"], document["target"]["name"]) == (SOURCE, TARGET)
+
+
+def test_a_device_is_not_transferred_to_itself() -> None:
+    with pytest.raises(UsageError, match="two different devices"):
+        TransferOptions(source="exact", target="exact")
