@@ -77,5 +77,6 @@ def front_table(
         arch_id = html.Code(by_number[point.number].arch_id)
         rows.append((html.Span(trial), arch_id, f"{point.latency_ms:.4g}", f"{point.score:.5g}"))
     numbers = [point.number for point in front]
-    headers = ("trial", "architecture", "latency (ms)", info.score_name.replace("_", " "))
+    latency = "latency (ms, estimate)" if info.is_estimate else "latency (ms)"
+    headers = ("trial", "architecture", latency, info.score_name.replace("_", " "))
     return table(headers, rows, selected=numbers.index(selected) if selected in numbers else None)

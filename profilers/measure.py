@@ -9,6 +9,7 @@ from profilers.defaults import DEFAULT_DEVICE, DEFAULT_STORAGE
 from search_space import command_line
 
 if TYPE_CHECKING:
+    from profilers.device import Device
     from profilers.latency_record import Coverage
 
 
@@ -51,13 +52,14 @@ def measure(options: MeasureOptions) -> None:
         print(f"measured in {duration_s:.0f} s into {display_url(options.storage)}", file=sys.stderr)
     else:
         print("nothing to measure", file=sys.stderr)
-    print(_summary(coverage, options, device_id=device.device_id), file=sys.stderr)
+    print(_summary(coverage, options, device), file=sys.stderr)
     if options.json:
         command_line.print_json(
             {
                 "space": options.space,
                 "device": options.device,
                 "device_id": device.device_id,
+                "is_estimate": device.is_estimate,
                 "num_specs": sum(map(len, (coverage.present, coverage.unstable, coverage.failed, coverage.missing))),
                 "num_measured_now": num_missing - len(coverage.missing),
                 "num_present": len(coverage.present),
@@ -69,8 +71,9 @@ def measure(options: MeasureOptions) -> None:
         )
 
 
-def _summary(coverage: "Coverage", options: MeasureOptions, *, device_id: str) -> str:
-    text = f"{options.space} on {options.device} ({device_id}): {len(coverage.present)} blocks known to +-1 %"
+def _summary(coverage: "Coverage", options: MeasureOptions, device: "Device") -> str:
+    known = "estimated by a formula, never measured" if device.is_estimate else "known to +-1 %"
+    text = f"{options.space} on {options.device} ({device.device_id}): {len(coverage.present)} blocks {known}"
     if coverage.unstable:
         text += f", {len(coverage.unstable)} less well (--again measures them once more)"
     if coverage.failed:

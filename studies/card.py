@@ -78,7 +78,7 @@ def latency_rows(arch: ArchConfig, table: LatencyTable, device: Device) -> tuple
         rows.append(
             LatencyRow(
                 device=_device_text(device),
-                method="measured",
+                method="estimate" if device.is_estimate else "measured",
                 latency_ms=measurement.median_ms,
                 interval_ms=measurement.confidence_interval_ms(),
                 provenance=f"{_formula(device)}{len(samples)} samples, {_PROTOCOL}, {_dates(samples)}",

@@ -143,7 +143,8 @@ def _front_section(study: "StudySummary", records: Sequence["TrialRecord"], winn
     ]
     outside = num_outside(info)
     note = f"<p class='muted'>{outside} far outside of this view: double-click it to see all.</p>" if outside else ""
-    headers = ("trial", "architecture", "latency (ms)", info.score_name)
+    latency = "latency (ms, estimate)" if info.is_estimate else "latency (ms)"
+    headers = ("trial", "architecture", latency, info.score_name)
     return _card("Pareto front", _figure(pareto_figure(info, selected=winner_number)) + note + _table(headers, rows))
 
 

@@ -20,7 +20,7 @@ def outcome_document(outcome: StudyOutcome) -> dict[str, Any]:
         "winner": {
             "arch_id": outcome.winner.arch_id,
             "trial": outcome.winner.number,
-            "latency_ms": {"estimated": outcome.winner.latency_ms, "measured": outcome.measured_latency_ms},
+            "latency_ms": {"estimated": outcome.winner.latency_ms, "measured": _measured_ms(outcome)},
             "scores": dict(outcome.scores),
         },
         "exported": {kind: str(path) for kind, path in outcome.exported.items()},
@@ -56,13 +56,20 @@ def _closing_lines(outcome: StudyOutcome) -> list[str]:
     winner, summary = outcome.winner, outcome.summary
     counts = ", ".join(f"{number} {state}" for state, number in summary.num_trials_by_state.items() if number)
     budget = f", budget {summary.latency_budget_ms:.3f} ms" if summary.latency_budget_ms is not None else ""
-    latency = f"estimated {winner.latency_ms:.3f} ms, measured {outcome.measured_latency_ms:.3f} ms on {summary.device}"
+    measured_ms = _measured_ms(outcome)
+    measured = "never measured" if measured_ms is None else f"measured {measured_ms:.3f} ms"
+    latency = f"estimated {winner.latency_ms:.3f} ms, {measured} on {summary.device}"
     lines = [f"trials: {counts}", f"winner: {winner.arch_id} (trial {winner.number}), {latency}{budget}"]
     if outcome.scores:
         lines.append("scores: " + ", ".join(f"{name} {value:.3f}" for name, value in outcome.scores.items()))
     if outcome.exported:
         lines += [f"samples: {outcome.exported['grid']}", f"exported: {outcome.exported['card'].parent}"]
     return lines
+
+
+def _measured_ms(outcome: StudyOutcome) -> float | None:
+    """None on a device whose milliseconds come from a formula."""
+    return None if outcome.summary.is_latency_estimated else outcome.measured_latency_ms
 
 
 def _trial_document(record: TrialRecord) -> dict[str, Any]:

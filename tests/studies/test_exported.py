@@ -159,8 +159,8 @@ def test_the_card_says_where_a_latency_comes_from(tmp_path: Path, export: Path) 
     engine = open_engine(f"sqlite:///{tmp_path}/snapnas.db")
     measure_network(small_arch(), "exact", engine)
     table, device = LatencyTable(engine), ExactBackend().device
-    (measured,) = latency_rows(small_arch(), table, device)  # no block is known yet, so there is no estimate
-    assert measured.method == "measured"
+    (measured,) = latency_rows(small_arch(), table, device)  # no block is known yet, so there is no sum
+    assert measured.method == "estimate"  # of a formula, the whole network is no measurement either
     assert device.device_id in measured.device
     assert re.search(r"\d+ samples, .*, 20\d\d-\d\d-\d\d", measured.provenance)
 

@@ -137,7 +137,8 @@ def test_json_is_the_only_line_on_stdout_and_strict(searched: Path) -> None:
     assert document["trials"]["complete"] == 2
     assert set(document["trials"]) == {"running", "complete", "infeasible", "failed", "duplicate"}
     assert document["winner"]["arch_id"] in [trial["arch_id"] for trial in document["front"]]
-    assert document["winner"]["latency_ms"]["estimated"] == pytest.approx(document["winner"]["latency_ms"]["measured"])
+    assert document["winner"]["latency_ms"]["estimated"] > 0
+    assert document["winner"]["latency_ms"]["measured"] is None  # a formula's milliseconds are no measurement
 
 
 @pytest.mark.parametrize(
