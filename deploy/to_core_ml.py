@@ -232,7 +232,7 @@ def _known_noise_silenced() -> Iterator[None]:
 
     logger = logging.getLogger("coremltools")
     logger.addFilter(is_news)  # ahead of the import, which says the most
-    with _hidden("torchao"):  # ExecuTorch's; coremltools would import it, which takes seconds and has much to say
+    with _hidden("executorch", "torchao"):  # coremltools would import them, which takes seconds and has much to say
         from coremltools.converters.mil.frontend.torch import ops
         from coremltools.converters.mil.mil.passes import pass_pipeline
 
@@ -252,13 +252,12 @@ def _known_noise_silenced() -> Iterator[None]:
 
 
 @contextmanager
-def _hidden(library: str) -> Iterator[None]:
-    """Lets a library that nobody has imported yet seem to be missing."""
-    if library in sys.modules:
-        yield
-        return
-    sys.modules[library] = None  # type: ignore[assignment]
+def _hidden(*libraries: str) -> Iterator[None]:
+    """Lets libraries that nobody has imported yet seem to be missing."""
+    hidden = [library for library in libraries if library not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:
         yield
     finally:
-        del sys.modules[library]
+        for library in hidden:
+            del sys.modules[library]

@@ -1,0 +1,491 @@
+"""Measures the Core ML models beside this file; needs Python 3.11, coremltools and numpy, and no checkout.
+
+    pip install coremltools numpy
+    caffeinate -i python run_bundle.py                             this Mac
+    caffeinate -i python run_bundle.py --units cpu_and_ne,all      other compute units than the bundle asks for
+    python run_bundle.py --connected iphone --team ABCDE12345      the iPhone or iPad on the cable (needs Xcode)
+    python run_bundle.py --check                                   only compares every file with the manifest
+
+Every model is measured once a round, in a new random order each round, because a machine that gets slower while it
+works would otherwise make the later models look slow. One fixed model, the sentinel, is measured again and again to see
+by how much. Nothing is corrected here: what was timed is written down, and judged where the results are read.
+
+Every round is kept when it ends. To resume, run the same command again. At the end, and after Ctrl-C, results.json
+holds everything so far: send it back to `python -m profilers.bundle --import results.json`. This is one long file
+because it travels alone.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+SCHEMA_VERSION = 1
+UNITS = ("all", "cpu_only", "cpu_and_gpu", "cpu_and_ne")
+
+MIN_WARM_UP_RUNS = 2
+MIN_WARM_UP_S = 0.05  # a cold small block can take 39 times its median
+MIN_SAMPLE_S = 0.001  # enough for the clock
+SAMPLES_PER_PROBE = 3  # of the sentinel, of which the median counts
+
+_SYSTEMS = {"iphone": "iOS", "ipad": "iPadOS"}
+
+_COMPUTE_DEVICES = {
+    "MLCPUComputeDevice": "cpu",
+    "MLGPUComputeDevice": "gpu",
+    "MLNeuralEngineComputeDevice": "neural_engine",
+}
+
+
+class BundleError(Exception):
+    """What stops a run, in at most three lines."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The bundle's measuring rules; see `protocol` in the manifest."""
+
+    min_rounds: int
+    max_rounds: int
+    stable_half_width: float
+    sentinel_every: int
+    max_group_bytes: int
+    num_loads: int
+    seed: int
+
+
+class Runner(Protocol):
+    """One loaded model."""
+
+    @property
+    def load_ms(self) -> Sequence[float]:
+        """How long each of its loads took."""
+
+    @property
+    def placement(self) -> Mapping[str, int] | None:
+        """Operators by compute device."""
+
+    def run(self, num_runs: int) -> float:
+        """Seconds that so many runs took, one after another."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is measured on; `target` is mac, iphone or ipad."""
+
+    target: str
+    hardware: str
+    operating_system: str
+    coremltools: str
+
+
+def main() -> None:
+    """The command."""
+    options = _options()
+    folder = Path(__file__).resolve().parent
+    try:
+        manifest = verified_manifest(folder)
+        if options.check:
+            print("every file is the one that was written")
+            return
+        require_macos()
+        hide_torch()
+        unit_names = options.units.split(",") if options.units else manifest["units"]
+        with asyncio.Runner() as events:
+            _measure_bundle(folder, manifest, options, events, unit_names=unit_names)
+    except BundleError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("stopped by Ctrl-C; to resume, type the same command again")
+
+
+def _options() -> argparse.Namespace:
+    summary, _, details = str(__doc__).partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--units", default="", help=f"compute units, with commas: {', '.join(UNITS)}")
+    parser.add_argument("--connected", choices=("iphone", "ipad"), help="measure on the device on the cable")
+    parser.add_argument("--team", default="", help="Apple development team that signs the app on a connected device")
+    parser.add_argument("--results", default="results.json", help="where the results go")
+    parser.add_argument("--check", action="store_true", help="compare the files with the manifest and stop")
+    options = parser.parse_args()
+    for name in options.units.split(",") if options.units else ():
+        if name not in UNITS:
+            parser.error(f"--units {name} was given; allowed: {', '.join(UNITS)}")
+    return options
+
+
+def verified_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, once every file has the sha256 that it names."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise BundleError(f"{folder} has no manifest.json\nfix: copy the whole folder again")
+    manifest: dict[str, Any] = json.loads(path.read_bytes())
+    if manifest["job"]["schema_version"] != SCHEMA_VERSION:
+        raise BundleError("manifest.json and run_bundle.py are of different versions\nfix: copy the whole folder again")
+    files = {"run_bundle.py": manifest["runner_sha256"]}
+    for model in [manifest["sentinel"], *manifest["models"]]:
+        files[f"models/{model['model_id']}.zip"] = model["sha256"]
+    for name, sha256 in files.items():
+        if not (folder / name).is_file():
+            raise BundleError(f"{name} is missing\nfix: copy the whole folder again")
+        if file_sha256(folder / name) != sha256:
+            raise BundleError(f"{name} is not the file that was written: its sha256 differs\nfix: copy it again")
+    return manifest
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_macos() -> None:
+    if sys.platform != "darwin":
+        raise BundleError(
+            f"Core ML runs models only on macOS, this is {platform.system()}\n"
+            "fix: copy this folder to a Mac and run it there"
+        )
+
+
+def hide_torch() -> None:
+    """coremltools would import torch where it finds it, and torch's threads would disturb what is measured."""
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+
+
+def _measure_bundle(
+    folder: Path,
+    manifest: dict[str, Any],
+    options: argparse.Namespace,
+    events: asyncio.Runner,
+    *,
+    unit_names: Sequence[str],
+) -> None:
+    machine = this_machine(options.connected or "mac")
+    remote = connected_device(options.connected, options.team, events) if options.connected else None
+    rules = Rules(**manifest["protocol"])
+    results_path = folder / options.results
+    header = {
+        "schema_version": SCHEMA_VERSION,
+        "manifest_sha256": file_sha256(folder / "manifest.json"),
+        "machine": dataclasses.asdict(machine),
+    }
+    journal = Journal(results_path.with_name(f"{results_path.name}.partial"), header)
+    sizes = {model["model_id"]: model["weight_bytes"] for model in manifest["models"]}
+    sentinel_id = manifest["sentinel"]["model_id"]
+    try:
+        for units in unit_names:
+
+            def load(model_id: str, units: str = units) -> Runner:
+                archive_path = folder / "models" / f"{model_id}.zip"
+                return load_packed(archive_path, units=units, remote=remote, num_loads=rules.num_loads, events=events)
+
+            measure(sizes, load, sentinel_id=sentinel_id, rules=rules, units=units, journal=journal)
+    finally:
+        journal.write_results(results_path)
+        journal.close()
+    print(f"{results_path} is complete: send it back to where the bundle came from")
+
+
+# The protocol: which model is run when.
+
+
+def measure(
+    sizes: Mapping[str, int],
+    load: Callable[[str], Runner],
+    *,
+    sentinel_id: str,
+    rules: Rules,
+    units: str,
+    journal: "Journal",
+) -> None:
+    """Measures what the journal does not hold yet.
+
+    Args:
+        sizes: Bytes of weights by model.
+        load: Gives a model ready to run; an exception means that the device cannot run it.
+        sentinel_id: The model that is measured between all others.
+        rules: The measuring rules.
+        units: The compute units, for the journal.
+        journal: Where everything is kept.
+    """
+    failed = journal.failed(units)
+    samples_ms = journal.samples_ms(units)
+    for group in groups({name: size for name, size in sizes.items() if name not in failed}, rules.max_group_bytes):
+        active = [name for name in group if not is_finished(samples_ms.get(name, []), rules)]
+        if not active:
+            continue
+        sentinel = Loaded(load(sentinel_id))
+        runners: dict[str, Loaded] = {}
+        for name in active:
+            try:
+                runner = load(name)
+                loaded, placement = Loaded(runner), runner.placement
+            except Exception as error:  # noqa: BLE001 - what Core ML cannot run is a result too
+                journal.add("failure", units, model=name, reason=f"{type(error).__name__}: {error}"[:1000])
+                continue
+            runners[name] = loaded
+            load_ms = list(runner.load_ms)
+            journal.add(
+                "load", units, model=name, load_ms=load_ms, first_run_ms=loaded.first_run_ms, placement=placement
+            )
+        _say(f"{units}: loaded {len(runners)} of {len(active)} models")
+        while runners:
+            _measure_round(runners, sentinel, samples_ms, rules=rules, units=units, journal=journal)
+            for name in [name for name in runners if is_finished(samples_ms[name], rules)]:
+                del runners[name]
+        num_done = sum(is_finished(samples, rules) for samples in samples_ms.values())
+        _say(f"{units}: {num_done} of {len(sizes)} models measured")
+
+
+def _measure_round(
+    runners: Mapping[str, "Loaded"],
+    sentinel: "Loaded",
+    samples_ms: dict[str, list[float]],
+    *,
+    rules: Rules,
+    units: str,
+    journal: "Journal",
+) -> None:
+    """One sample of every model, in random order, with looks at the sentinel between them."""
+    round_index = journal.num_rounds(units)
+    order = sorted(runners)
+    random.Random(f"{rules.seed} {units} {round_index}").shuffle(order)
+    samples: list[dict[str, Any]] = []
+    probes: list[dict[str, Any]] = []
+    for position, name in enumerate(order):
+        if position % rules.sentinel_every == 0:
+            probes.append({"position": position, "raw_ms": sentinel.probe_ms()})
+        taken_at = time.time()
+        raw_ms = runners[name].sample_ms()
+        num_runs = runners[name].num_runs
+        samples.append({"model": name, "raw_ms": raw_ms, "num_runs": num_runs, "taken_at": taken_at})
+        samples_ms.setdefault(name, []).append(raw_ms)
+    probes.append({"position": len(order), "raw_ms": sentinel.probe_ms()})
+    journal.add("round", units, round_index=round_index, samples=samples, probes=probes)
+    _say(f"{units}: round {round_index + 1}, over {len(order)} models")
+
+
+class Loaded:
+    """A warm model, and how many runs a sample of it needs."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._run = runner.run
+        num_runs = total_runs = 1
+        total_s = last_s = self._run(1)
+        self.first_run_ms = 1000 * last_s
+        while total_runs < MIN_WARM_UP_RUNS or total_s < MIN_WARM_UP_S:
+            num_runs = math.ceil(MIN_SAMPLE_S / (last_s / num_runs))
+            last_s = self._run(num_runs)
+            total_runs, total_s = total_runs + num_runs, total_s + last_s
+        self.num_runs = math.ceil(MIN_SAMPLE_S / (last_s / num_runs))
+
+    def sample_ms(self) -> float:
+        """Milliseconds of one run, after an untimed one."""
+        self._run(1)
+        return 1000 * self._run(self.num_runs) / self.num_runs
+
+    def probe_ms(self) -> float:
+        return sorted(self.sample_ms() for _ in range(SAMPLES_PER_PROBE))[SAMPLES_PER_PROBE // 2]
+
+
+def groups(sizes: Mapping[str, int], max_group_bytes: int) -> Iterator[list[str]]:
+    """The models in portions whose weights fit into memory together."""
+    group: list[str] = []
+    group_bytes = 0
+    for name, size in sizes.items():
+        if group and group_bytes + size > max_group_bytes:
+            yield group
+            group, group_bytes = [], 0
+        group.append(name)
+        group_bytes += size
+    if group:
+        yield group
+
+
+def is_finished(samples_ms: Sequence[float], rules: Rules) -> bool:
+    """Whether the median is known well enough, by the samples around it that enclose it with 95 % certainty."""
+    number = len(samples_ms)
+    if number < rules.min_rounds or number >= rules.max_rounds:
+        return number >= rules.max_rounds
+    ordered = sorted(samples_ms)
+    outer = max(math.floor(number / 2 - 0.98 * math.sqrt(number)), 1)  # the normal approximation of the binomial
+    low_ms, high_ms = ordered[outer - 1], ordered[number - outer]
+    return (high_ms - low_ms) / 2 <= rules.stable_half_width * ordered[number // 2]
+
+
+class Journal:
+    """Everything that was measured, one JSON line each, on the disk before the next begins."""
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self._header = dict(header)
+        self._entries: list[dict[str, Any]] = []
+        content = path.read_bytes() if path.is_file() else b""
+        *lines, torn = content.split(b"\n")
+        documents = [json.loads(line) for line in lines]
+        if documents and documents[0] != self._header:
+            raise BundleError(
+                f"{path.name} was measured on another machine, or with another bundle\n"
+                "fix: give another name with --results"
+            )
+        self._entries = documents[1:]
+        self._file = path.open("ab")
+        self._file.truncate(len(content) - len(torn))  # a torn line is where an earlier run was killed
+        if not documents:
+            self._append(self._header)
+
+    def add(self, kind: str, units: str, **facts: Any) -> None:
+        entry = {"kind": kind, "units": units, **facts}
+        self._entries.append(entry)
+        self._append(entry)
+
+    def failed(self, units: str) -> set[str]:
+        return {entry["model"] for entry in self._of("failure", units)}
+
+    def num_rounds(self, units: str) -> int:
+        return sum(1 for _ in self._of("round", units))
+
+    def samples_ms(self, units: str) -> dict[str, list[float]]:
+        """Every sample so far by model."""
+        found: dict[str, list[float]] = {}
+        for entry in self._of("round", units):
+            for sample in entry["samples"]:
+                found.setdefault(sample["model"], []).append(sample["raw_ms"])
+        return found
+
+    def write_results(self, path: Path) -> None:
+        results = {**self._header, "entries": self._entries}
+        temporary_path = path.with_name(f".{path.name}")
+        temporary_path.write_text(json.dumps(results, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(temporary_path, path)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _of(self, kind: str, units: str) -> Iterable[dict[str, Any]]:
+        return (entry for entry in self._entries if entry["kind"] == kind and entry["units"] == units)
+
+    def _append(self, document: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(document, allow_nan=False).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+# Core ML: only these parts need a Mac.
+
+
+class CoreMLRunner:
+    """One package, loaded and timed by coremltools' own benchmarker: Core ML's clock, without Python's part."""
+
+    def __init__(self, package: Path, *, units: str, remote: Any, num_loads: int, events: asyncio.Runner) -> None:
+        import coremltools
+        import numpy
+        from coremltools.models.ml_program.experimental.perf_utils import MLModelBenchmarker
+
+        model = coremltools.models.MLModel(
+            str(package), compute_units=coremltools.ComputeUnit[units.upper()], skip_model_load=True
+        )
+        generator = numpy.random.default_rng(0)
+        self._inputs = {
+            entry.name: generator.standard_normal(tuple(entry.type.multiArrayType.shape)).astype(numpy.float32)
+            for entry in model.get_spec().description.input
+        }
+        self._events = events
+        self._benchmarker = MLModelBenchmarker(model, device=remote)
+        self.load_ms: list[float] = events.run(self._benchmarker.benchmark_load(iterations=num_loads)).samples
+
+    def run(self, num_runs: int) -> float:
+        predictions = self._benchmarker.benchmark_predict(self._inputs, iterations=num_runs, warmup=False)
+        return float(sum(self._events.run(predictions).samples)) / 1000
+
+    @property
+    def placement(self) -> Mapping[str, int] | None:
+        """Operators by compute device, from Core ML's plan; None where a connected device keeps it to itself."""
+        try:
+            operations = self._events.run(self._benchmarker.benchmark_operation_execution(self._inputs, iterations=1))
+        except ValueError:
+            return None
+        usages = [operation.compute_device_usage for operation in operations]
+        names = [type(usage.preferred_compute_device).__name__ for usage in usages if usage is not None]
+        return dict(Counter(_COMPUTE_DEVICES[name] for name in names)) or None
+
+
+def load_packed(archive_path: Path, *, units: str, remote: Any, num_loads: int, events: asyncio.Runner) -> CoreMLRunner:
+    """Unpacks and loads one model; what was unpacked goes at once, because Core ML keeps a copy of its own."""
+    with tempfile.TemporaryDirectory(prefix="run-bundle-") as workplace:
+        package = Path(workplace) / f"{archive_path.stem}.mlpackage"
+        with zipfile.ZipFile(archive_path) as archive:
+            archive.extractall(package)  # zipfile keeps every name inside the folder
+        return CoreMLRunner(package, units=units, remote=remote, num_loads=num_loads, events=events)
+
+
+def this_machine(target: str) -> Machine:
+    """This Mac, or the iPhone or iPad on its cable, with the system's version but not its patch level."""
+    if target == "mac":
+        hardware = ", ".join(_command("sysctl", "-n", name) for name in ("machdep.cpu.brand_string", "hw.model"))
+        system, system_version = "macOS", platform.mac_ver()[0]
+    else:
+        properties = _connected_properties(target)
+        hardware = ", ".join(properties["hardwareProperties"][name] for name in ("marketingName", "productType"))
+        system, system_version = _SYSTEMS[target], properties["deviceProperties"]["osVersionNumber"]
+    minor_version = ".".join(system_version.split(".")[:2])
+    return Machine(target, hardware, f"{system} {minor_version}", importlib.metadata.version("coremltools"))
+
+
+def connected_device(target: str, team: str, events: asyncio.Runner) -> Any:
+    """Builds coremltools' model runner app, signs it and starts it on the device on the cable."""
+    if re.fullmatch("[A-Z0-9]{10}", team) is None:  # coremltools puts it into a shell command
+        raise BundleError("the Apple development team is missing\nallowed: its ten letters and digits")
+    from coremltools.models.ml_program.experimental.remote_device import AppSigningCredentials, Device, DeviceType
+
+    identifier = _connected_properties(target)["identifier"]
+    [device] = [
+        device for device in Device.get_connected_devices(DeviceType(target)) if device.identifier == identifier
+    ]
+    return events.run(device.prepare_for_model_debugging(credentials=AppSigningCredentials(development_team=team)))
+
+
+def _connected_properties(target: str) -> dict[str, Any]:
+    """What Xcode says of the first connected device of a type; coremltools reads it too, and drops the model's name."""
+    if shutil.which("xcrun") is None:
+        raise BundleError(f"measuring on an {target} needs Xcode\nfix: install Xcode and open it once")
+    with tempfile.TemporaryDirectory(prefix="run-bundle-") as folder:
+        path = Path(folder) / "devices.json"
+        _command("xcrun", "devicectl", "list", "devices", "--json-output", str(path))
+        devices: list[dict[str, Any]] = json.loads(path.read_bytes())["result"]["devices"]
+    for device in devices:
+        is_connected = device["connectionProperties"].get("tunnelState") == "connected"
+        if is_connected and device["hardwareProperties"].get("deviceType", "").lower() == target:
+            return device
+    raise BundleError(f"no {target} is connected\nfix: plug it in, unlock it, trust this Mac, allow developer mode")
+
+
+def _command(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _say(line: str) -> None:
+    print(f"{datetime.datetime.now():%H:%M:%S} {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""Writes a bundle: every distinct block of a space as a checked Core ML package, packed.
+
+A model's file appears under its name only when it has been converted, checked and packed, so a run that is killed and
+repeated converts nothing twice. Conversion is the slow part (about a second of one core for a small block, most of it
+spent in coremltools' passes) and runs in as many processes as are asked for.
+"""
+
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+
+from profilers.backends.core_ml import Layout, Units
+from profilers.bundling.manifest import (
+    JOB_FILE,
+    MANIFEST_FILE,
+    RUNNER_FILE,
+    SCHEMA_VERSION,
+    BundledModel,
+    BundleProtocol,
+    FailedModel,
+    Job,
+    Manifest,
+    file_sha256,
+    read_document,
+    write_document,
+)
+from profilers.bundling.packing import pack
+from profilers.sentinel import SENTINEL
+from profilers.subject import Subject
+from search_space.counts import weight_bytes
+from search_space.errors import UsageError
+from search_space.progress import progress
+from search_space.space import reachable_specs
+from search_space.spaces import search_space
+from search_space.specs import BlockSpec, spec_from_key, spec_key
+
+MODELS_FOLDER = "models"
+_CONVERSIONS_PER_PROCESS = 200  # then a fresh one takes over: the converter keeps some memory of every model
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenBundle:
+    """What a run of `write_bundle` did."""
+
+    manifest: Manifest
+    """What the folder now holds."""
+    num_converted: int
+    """Models that this run converted; the others were there."""
+    duration_s: float
+    """How long that took."""
+
+    @property
+    def packed_bytes(self) -> int:
+        return sum(model.packed_bytes for model in self.manifest.models)
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(model.weight_bytes for model in self.manifest.models)
+
+
+def write_bundle(
+    folder: Path,
+    space_name: str,
+    *,
+    layout: Layout,
+    units: Sequence[Units],
+    limit: int = 0,
+    num_processes: int = 1,
+) -> WrittenBundle:
+    """Writes the bundle of a space, or what is missing of it.
+
+    Args:
+        folder: The bundle; an earlier, interrupted run may have begun it.
+        space_name: A name of `search_space.spaces`.
+        layout: How transformers are laid out.
+        units: The compute units that the Mac is asked to measure on.
+        limit: Only so many blocks, of every kind some; 0: all.
+        num_processes: Models that are converted at once.
+    """
+    start_s = time.monotonic()
+    job = Job(
+        schema_version=SCHEMA_VERSION,
+        space=space_name,
+        limit=limit,
+        layout=layout,
+        converter=f"coremltools {version('coremltools')}, torch {version('torch')}",
+    )
+    _begin(folder, job)
+    subjects = [Subject.of_block(spec) for spec in chosen_specs(reachable_specs(search_space(space_name)), limit)]
+    wanted = list(dict.fromkeys([SENTINEL, *subjects]))
+    missing = [subject for subject in wanted if not _model_path(folder, subject).is_file()]
+    failures = _convert_all(
+        missing, folder, layout=layout, num_processes=num_processes, num_done=len(wanted) - len(missing)
+    )
+    shutil.copyfile(Path(__file__).with_name(RUNNER_FILE), folder / RUNNER_FILE)
+    failed = {failure.spec_key for failure in failures}
+    manifest = Manifest(
+        job=job,
+        units=tuple(units),
+        protocol=BundleProtocol(),
+        runner_sha256=file_sha256(folder / RUNNER_FILE),
+        sentinel=_bundled(folder, SENTINEL),
+        models=tuple(_bundled(folder, subject) for subject in subjects if subject.text not in failed),
+        failures=tuple(failures),
+    )
+    write_document(folder / MANIFEST_FILE, manifest)
+    return WrittenBundle(
+        manifest=manifest, num_converted=len(missing) - len(failures), duration_s=time.monotonic() - start_s
+    )
+
+
+def chosen_specs(specs: Iterable[BlockSpec], limit: int) -> list[BlockSpec]:
+    """All blocks, or so many of them, in an order that is random but for one block of each kind ahead."""
+    shuffled = sorted(specs, key=spec_key)
+    random.Random(0).shuffle(shuffled)
+    first_of_kind = {spec.kind: spec for spec in reversed(shuffled)}.values()
+    ordered = list(dict.fromkeys([*first_of_kind, *shuffled]))
+    return ordered[:limit] if limit else ordered
+
+
+def _begin(folder: Path, job: Job) -> None:
+    """Makes the folder this job's, or sees that it is."""
+    path = folder / JOB_FILE
+    fix = "give another --out, or remove the folder"
+    if path.exists():
+        if (begun := read_document(path, Job, what="a bundle's job", fix=fix)) != job:
+            differing = [name for name in vars(job) if getattr(job, name) != getattr(begun, name)]
+            raise UsageError(f"{folder} holds another bundle: its {', '.join(differing)} differ", fix=fix)
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty", allowed="a new folder, or one that this command began", fix=fix)
+    (folder / MODELS_FOLDER).mkdir(parents=True)
+    write_document(path, job)
+
+
+def _convert_all(
+    subjects: Sequence[Subject], folder: Path, *, layout: Layout, num_processes: int, num_done: int
+) -> list[FailedModel]:
+    """Converts, checks and packs; returns what failed."""
+    failures = []
+    total = num_done + len(subjects)
+    with progress("converting to Core ML", total=total, unit="model", completed=num_done) as bar:
+        for failure in _outcomes(subjects, folder, layout=layout, num_processes=num_processes):
+            if failure is not None:
+                failures.append(failure)
+            bar.advance(1, note=f"{len(failures)} failed" if failures else "")
+    return failures
+
+
+def _outcomes(
+    subjects: Sequence[Subject], folder: Path, *, layout: Layout, num_processes: int
+) -> Iterator[FailedModel | None]:
+    if num_processes == 1:
+        for subject in subjects:
+            yield _convert(subject, folder, layout)
+        return
+    with ProcessPoolExecutor(
+        num_processes, mp_context=get_context("spawn"), max_tasks_per_child=_CONVERSIONS_PER_PROCESS
+    ) as pool:
+        futures = [pool.submit(_convert, subject, folder, layout) for subject in subjects]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _convert(subject: Subject, folder: Path, layout: Layout) -> FailedModel | None:
+    from deploy.to_core_ml import read_core_ml
+    from profilers.backends.torch_modules import one_thread
+    from profilers.bundling.models import check_model, write_model
+
+    with tempfile.TemporaryDirectory(prefix="snapnas-converting-") as workplace, one_thread():
+        package = Path(workplace) / f"{subject.subject_id}.mlpackage"
+        try:
+            write_model(subject, package, layout=layout)
+            check_model(spec_from_key(subject.text), read_core_ml(package), layout=layout)
+        except Exception as error:  # noqa: BLE001 - a block that cannot be converted is a row with a reason
+            return FailedModel(spec_key=subject.text, reason=f"{type(error).__name__}: {error}"[:1000])
+        pack(package, _model_path(folder, subject))
+    return None
+
+
+def _bundled(folder: Path, subject: Subject) -> BundledModel:
+    path = _model_path(folder, subject)
+    return BundledModel(
+        model_id=subject.subject_id,
+        spec_key=subject.text,
+        sha256=file_sha256(path),
+        packed_bytes=path.stat().st_size,
+        weight_bytes=weight_bytes(spec_from_key(subject.text), bytes_per_number=2),
+    )
+
+
+def _model_path(folder: Path, subject: Subject) -> Path:
+    return folder / MODELS_FOLDER / f"{subject.subject_id}.zip"

@@ -1,0 +1,63 @@
+"""Core ML: models are prepared anywhere and run on macOS only; a name says what is chosen."""
+
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from profilers.backends.abstract import DeviceUnavailableError
+from profilers.backends.core_ml import CoreMLBackend, CoreMLOptions, core_ml_device
+from profilers.backends.device_options import read_options
+from profilers.bundling.run_bundle import Machine
+from profilers.subject import Subject
+from search_space.errors import UsageError
+from search_space.specs import NormOutSpec
+
+MACHINE = Machine("mac", "Apple M3 Pro, Mac15,7", "macOS 15.1", "9.0")
+SUBJECT = Subject.of_block(NormOutSpec(channels=8, size=8, norm_groups=4))
+
+
+def test_units_and_layout_key_a_device() -> None:
+    plain = core_ml_device(MACHINE, CoreMLOptions())
+    chosen = core_ml_device(MACHINE, CoreMLOptions(units="cpu_and_ne", layout="split_einsum"))
+    assert plain.name == "core-ml"
+    assert chosen.name == "core-ml:units=cpu_and_ne,layout=split_einsum"
+    assert plain.device_id != chosen.device_id
+    assert (plain.precision, plain.is_estimate) == ("fp16", False)
+    assert "coremltools 9.0" in plain.runtime
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [({"units": "ane"}, "cpu_and_ne"), ({"unit": "all"}, "did you mean units"), ({"layout": "split"}, "split_einsum")],
+)
+def test_a_wrong_option_names_the_right_ones(given: dict[str, str], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        read_options("core-ml", CoreMLOptions, given)
+
+
+def test_a_model_is_prepared_on_any_system(tmp_path: Path) -> None:
+    CoreMLBackend().prepare(SUBJECT, tmp_path / "block.model")
+    with zipfile.ZipFile(tmp_path / "block.model") as archive:
+        assert "Data/com.apple.CoreML/model.mlmodel" in archive.namelist()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="here Core ML runs")
+def test_running_needs_macos(tmp_path: Path) -> None:
+    backend = CoreMLBackend()
+    with pytest.raises(DeviceUnavailableError, match="only on macOS") as unavailable:
+        backend.load(SUBJECT, tmp_path / "block.model")
+    assert "python -m profilers.bundle --device core-ml" in str(unavailable.value)
+    assert str(unavailable.value).count("\n") <= 2
+    with pytest.raises(DeviceUnavailableError):
+        _ = backend.device
+
+
+@pytest.mark.skipif(sys.platform != "darwin", reason="Core ML runs models only on macOS")
+def test_a_prepared_model_runs(tmp_path: Path) -> None:
+    backend = CoreMLBackend(CoreMLOptions(units="cpu_only"))
+    backend.prepare(SUBJECT, tmp_path / "block.model")
+    runner = backend.load(SUBJECT, tmp_path / "block.model")
+    assert runner.run(2) > 0
+    assert runner.placement is None or set(runner.placement) <= {"cpu", "gpu", "neural_engine"}

@@ -1,0 +1,63 @@
+"""A real bundle of two converted blocks, made once, and a device that pretends to run its models."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from profilers.bundling.run_bundle import Journal, Rules, file_sha256, measure
+from profilers.bundling.writing import write_bundle
+
+MACHINE = {
+    "target": "mac",
+    "hardware": "Apple M3 Pro, Mac15,7",
+    "operating_system": "macOS 15.1",
+    "coremltools": "9.0",
+}
+
+
+class PretendRunner:
+    """Takes exactly as long as it says."""
+
+    def __init__(self, run_s: float) -> None:
+        self._run_s = run_s
+        self.load_ms = [12.0, 3.0]
+        self.placement = {"neural_engine": 5, "cpu": 1}
+
+    def run(self, num_runs: int) -> float:
+        return num_runs * self._run_s
+
+
+@pytest.fixture(scope="session")
+def written_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "tiny"
+    write_bundle(folder, "tiny", layout="plain", units=["cpu_and_ne"], limit=2)
+    return folder
+
+
+@pytest.fixture
+def bundle(written_bundle: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return shutil.copytree(written_bundle, tmp_path / "bundle")
+
+
+@pytest.fixture
+def results(bundle: Path) -> Path:
+    """What a pretend Mac measured: the first model takes 2 ms, the next 3 ms."""
+    manifest = json.loads((bundle / "manifest.json").read_bytes())
+    header = {"schema_version": 1, "manifest_sha256": file_sha256(bundle / "manifest.json"), "machine": MACHINE}
+    sizes = {model["model_id"]: model["weight_bytes"] for model in manifest["models"]}
+    runs_s = {name: 0.002 + 0.001 * index for index, name in enumerate(sizes)}
+    journal = Journal(bundle / "results.json.partial", header)
+    measure(
+        sizes,
+        lambda name: PretendRunner(runs_s.get(name, 0.001)),
+        sentinel_id=manifest["sentinel"]["model_id"],
+        rules=Rules(**manifest["protocol"]),
+        units="cpu_and_ne",
+        journal=journal,
+    )
+    journal.write_results(bundle / "results.json")
+    journal.close()
+    return bundle / "results.json"

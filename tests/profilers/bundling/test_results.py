@@ -1,0 +1,90 @@
+"""What comes back is believed only as far as it fits the bundle, and counts once."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from profilers.backends.core_ml import CoreMLOptions, core_ml_device
+from profilers.bundling.manifest import Manifest, read_document
+from profilers.bundling.results import import_results
+from profilers.bundling.run_bundle import Machine
+from profilers.latency_table import LatencyTable
+from search_space.errors import UsageError
+from tests.profilers.bundling.conftest import MACHINE
+
+DEVICE = core_ml_device(Machine(**MACHINE), CoreMLOptions(units="cpu_and_ne"))
+
+
+def _change(path: Path, change: Callable[[Any], object]) -> None:
+    document = json.loads(path.read_bytes())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def test_samples_become_rows_of_the_device(results: Path, bundle: Path, sqlite_engine: Engine) -> None:
+    imported = import_results(results, bundle, sqlite_engine)
+    assert imported.num_new_samples == {"core-ml:units=cpu_and_ne": 16}
+    assert imported.num_failed == 0
+    table = LatencyTable(sqlite_engine)
+    assert table.devices() == (DEVICE,)
+    manifest = read_document(bundle / "manifest.json", Manifest, what="a manifest", fix="")
+    measured = [table.measurement(DEVICE, model.subject) for model in manifest.models]
+    assert [round(measurement.median_ms, 6) for measurement in measured if measurement] == [2.0, 3.0]
+    assert table.sentinel_ms(DEVICE) == pytest.approx(1.0)
+
+
+def test_a_second_import_changes_nothing(results: Path, bundle: Path, sqlite_engine: Engine) -> None:
+    import_results(results, bundle, sqlite_engine)
+    table = LatencyTable(sqlite_engine)
+    manifest = read_document(bundle / "manifest.json", Manifest, what="a manifest", fix="")
+    subjects = [model.subject for model in manifest.models]
+    before = table.samples(DEVICE, subjects), table.records(DEVICE, subjects)
+    assert import_results(results, bundle, sqlite_engine).num_new_samples == {DEVICE.name: 0}
+    assert (table.samples(DEVICE, subjects), table.records(DEVICE, subjects)) == before
+
+
+def test_a_failed_model_is_a_failed_row(results: Path, bundle: Path, sqlite_engine: Engine) -> None:
+    manifest = read_document(bundle / "manifest.json", Manifest, what="a manifest", fix="")
+    model = manifest.models[0]
+    failure = {"kind": "failure", "units": "all", "model": model.model_id, "reason": "RuntimeError: no"}
+    _change(results, lambda document: document["entries"].append(failure))
+    assert import_results(results, bundle, sqlite_engine).num_failed == 1
+    device = core_ml_device(Machine(**MACHINE), CoreMLOptions())
+    assert LatencyTable(sqlite_engine).records(device, [model.subject])[model.subject].status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda document: document.update(extra=1), "extra"),
+        (lambda document: document.update(schema_version=2), "schema_version"),
+        (lambda document: document.update(manifest_sha256="0" * 64), "another bundle"),
+        (lambda document: document["machine"].update(hardware="<script>"), "hardware"),
+        (lambda document: document["entries"][0].update(model="../../etc/passwd"), "model"),
+        (lambda document: document["entries"][0].update(model="0" * 16), "not in the bundle"),
+        (lambda document: document["entries"][-1].update(units="npu"), "units"),
+        (lambda document: document["entries"][-1]["samples"][0].update(raw_ms=-1.0), "raw_ms"),
+        (lambda document: document["entries"][-1]["samples"][0].update(raw_ms=float("inf")), "raw_ms"),
+        (lambda document: document["entries"][-1]["samples"][0].update(num_runs="1"), "num_runs"),
+        (lambda document: document["entries"][-1]["probes"].pop(), "sentinel|probes"),
+    ],
+)
+def test_anything_else_is_refused(
+    results: Path, bundle: Path, sqlite_engine: Engine, change: Callable[[Any], object], complaint: str
+) -> None:
+    _change(results, change)
+    with pytest.raises(UsageError, match=complaint) as refused:
+        import_results(results, bundle, sqlite_engine)
+    assert str(refused.value).count("\n") <= 2
+    assert LatencyTable(sqlite_engine).devices() == ()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000])
+def test_what_is_no_document_is_refused(results: Path, bundle: Path, sqlite_engine: Engine, content: bytes) -> None:
+    results.write_bytes(content)
+    with pytest.raises(UsageError, match="not results of a bundle"):
+        import_results(results, bundle, sqlite_engine)

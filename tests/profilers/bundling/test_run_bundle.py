@@ -1,0 +1,141 @@
+"""The one file that travels: it trusts no file it did not check, loses no round, and needs nothing of the project."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from profilers.bundling.run_bundle import (
+    BundleError,
+    Journal,
+    Rules,
+    connected_device,
+    groups,
+    is_finished,
+    measure,
+    verified_manifest,
+)
+from tests.profilers.bundling.conftest import PretendRunner
+
+RULES = Rules(
+    min_rounds=8,
+    max_rounds=20,
+    stable_half_width=0.01,
+    sentinel_every=2,
+    max_group_bytes=100,
+    num_loads=1,
+    seed=0,
+)
+HEADER = {"machine": "a"}
+SIZES = {"a": 60, "b": 60, "c": 10}
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # -I: neither the checkout nor the environment can lend it a module.
+    command = [sys.executable, "-I", str(folder / "run_bundle.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+
+
+def test_an_untouched_bundle_passes_and_a_tampered_one_does_not(bundle: Path) -> None:
+    assert _run(bundle, "--check").returncode == 0
+    model = next((bundle / "models").iterdir())
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.write_bytes(content)
+    refused = _run(bundle, "--check")
+    assert refused.returncode == 1
+    assert f"models/{model.name}" in refused.stderr
+    assert refused.stderr.count("\n") <= 3
+    model.unlink()
+    with pytest.raises(BundleError, match="missing"):
+        verified_manifest(bundle)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="here it would really measure")
+def test_without_macos_it_says_so(bundle: Path) -> None:
+    stopped = _run(bundle)
+    assert stopped.returncode == 1
+    assert "only on macOS" in stopped.stderr
+    assert stopped.stderr.count("\n") <= 3
+    assert not (bundle / "results.json").exists()
+
+
+def test_help_needs_no_library(bundle: Path) -> None:
+    shown = _run(bundle, "--help")
+    assert shown.returncode == 0
+    assert "cpu_and_gpu" in shown.stdout
+
+
+def test_every_model_is_measured_interleaved_and_between_looks_at_the_sentinel(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal", HEADER)
+    measure(SIZES, lambda name: PretendRunner(0.002), sentinel_id="s", rules=RULES, units="all", journal=journal)
+    samples_ms = journal.samples_ms("all")
+    assert {name: len(samples) for name, samples in samples_ms.items()} == dict.fromkeys(SIZES, RULES.min_rounds)
+    assert set(samples_ms["a"]) == {2.0}
+    journal.write_results(tmp_path / "results.json")
+    journal.close()
+    entries = json.loads((tmp_path / "results.json").read_bytes())["entries"]
+    assert [entry["model"] for entry in entries if entry["kind"] == "load"] == ["a", "b", "c"]
+    rounds = [entry for entry in entries if entry["kind"] == "round"]
+    assert len(rounds) == 2 * RULES.min_rounds  # a alone, then b and c: together they are too large
+    assert len({tuple(sample["model"] for sample in entry["samples"]) for entry in rounds}) == 3
+    for entry in rounds:
+        positions = [probe["position"] for probe in entry["probes"]]
+        assert (positions[0], positions[-1]) == (0, len(entry["samples"]))
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = Journal(path, HEADER)
+    measure({"a": 1}, lambda name: PretendRunner(0.002), sentinel_id="s", rules=RULES, units="all", journal=journal)
+    journal.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])  # killed while it wrote the last round
+    resumed = Journal(path, HEADER)
+    assert len(resumed.samples_ms("all")["a"]) == RULES.min_rounds - 1
+    measure({"a": 1}, lambda name: PretendRunner(0.002), sentinel_id="s", rules=RULES, units="all", journal=resumed)
+    resumed.close()
+    again = Journal(path, HEADER)
+    assert len(again.samples_ms("all")["a"]) == RULES.min_rounds
+
+    def nothing_is_left(name: str) -> PretendRunner:
+        raise AssertionError(name)
+
+    measure({"a": 1}, nothing_is_left, sentinel_id="s", rules=RULES, units="all", journal=again)
+    again.close()
+    with pytest.raises(BundleError, match="another machine"):
+        Journal(path, {"machine": "b"})
+
+
+def test_what_cannot_run_is_a_result_too(tmp_path: Path) -> None:
+    def load(name: str) -> PretendRunner:
+        if name == "b":
+            raise RuntimeError("too large for the Neural Engine")
+        return PretendRunner(0.002)
+
+    journal = Journal(tmp_path / "journal", HEADER)
+    measure(SIZES, load, sentinel_id="s", rules=RULES, units="all", journal=journal)
+    assert journal.failed("all") == {"b"}
+    assert set(journal.samples_ms("all")) == {"a", "c"}
+    assert journal.failed("cpu_only") == set()
+    journal.close()
+
+
+def test_an_unsteady_model_gets_more_rounds() -> None:
+    assert not is_finished([1.0] * 7, RULES)
+    assert is_finished([1.0] * 8, RULES)
+    unsteady = [1.0, 1.1] * 10
+    assert not is_finished(unsteady[:19], RULES)
+    assert is_finished(unsteady, RULES)
+
+
+def test_groups_hold_what_fits() -> None:
+    assert list(groups({"a": 60, "b": 60, "c": 10, "d": 500}, 100)) == [["a"], ["b", "c"], ["d"]]
+
+
+@pytest.mark.parametrize("team", ["", "ABC", "ABCDE12345; rm -rf /"])
+def test_a_team_that_is_none_never_reaches_a_shell(team: str) -> None:
+    with pytest.raises(BundleError, match="ten letters and digits"):
+        connected_device("iphone", team, None)  # type: ignore[arg-type]

@@ -1,0 +1,64 @@
+"""A bundle holds what it names, is continued and not repeated, and belongs to one job."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from profilers.bundling.manifest import Manifest, file_sha256, read_document
+from profilers.bundling.writing import chosen_specs, write_bundle
+from search_space.errors import UsageError
+from search_space.space import reachable_specs
+from search_space.spaces import search_space
+
+
+def _manifest(folder: Path) -> Manifest:
+    return read_document(folder / "manifest.json", Manifest, what="a manifest", fix="")
+
+
+def test_every_file_is_named_with_its_hash(written_bundle: Path) -> None:
+    manifest = _manifest(written_bundle)
+    assert manifest.failures == ()
+    assert len(manifest.models) == 2
+    assert manifest.units == ("cpu_and_ne",)
+    for model in (manifest.sentinel, *manifest.models):
+        path = written_bundle / "models" / f"{model.model_id}.zip"
+        assert (file_sha256(path), path.stat().st_size) == (model.sha256, model.packed_bytes)
+        assert model.model_id == model.subject.subject_id
+        with zipfile.ZipFile(path) as archive:
+            assert {"Manifest.json", "Data/com.apple.CoreML/model.mlmodel"} <= set(archive.namelist())
+    assert manifest.runner_sha256 == file_sha256(written_bundle / "run_bundle.py")
+    assert sorted(path.name for path in written_bundle.iterdir()) == [
+        "job.json",
+        "manifest.json",
+        "models",
+        "run_bundle.py",
+    ]
+
+
+def test_only_what_is_missing_is_converted(bundle: Path) -> None:
+    before = _manifest(bundle)
+    (bundle / "models" / f"{before.models[1].model_id}.zip").unlink()
+    (bundle / "manifest.json").unlink()
+    times = {path: path.stat().st_mtime_ns for path in (bundle / "models").iterdir()}
+    written = write_bundle(bundle, "tiny", layout="plain", units=["cpu_and_ne"], limit=2)
+    assert written.num_converted == 1
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert [model.model_id for model in written.manifest.models] == [model.model_id for model in before.models]
+    assert write_bundle(bundle, "tiny", layout="plain", units=["all"], limit=2).num_converted == 0
+
+
+def test_another_job_does_not_go_into_the_same_folder(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="limit, layout differ"):
+        write_bundle(bundle, "tiny", layout="split_einsum", units=["all"], limit=1)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").touch()
+    with pytest.raises(UsageError, match="not empty"):
+        write_bundle(tmp_path / "other", "tiny", layout="plain", units=["all"], limit=1)
+
+
+def test_a_limit_takes_some_of_every_kind() -> None:
+    specs = reachable_specs(search_space("tiny"))
+    assert {spec.kind for spec in chosen_specs(specs, 7)} == {spec.kind for spec in specs}
+    assert len(chosen_specs(specs, 20)) == 20
+    assert set(chosen_specs(specs, 0)) == set(specs)
