@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from search_space import command_line
 
@@ -12,6 +13,8 @@ class CalibrateOptions:
 
     write: bool = False
     """Store the constants in profilers/roofline/calibration.json, where the devices read them."""
+    out: str = ""
+    """Write the page as Markdown to this file."""
     json: bool = False
     """Print the fit as one JSON line on stdout."""
 
@@ -27,6 +30,10 @@ def calibrate(options: CalibrateOptions) -> None:
     calibration = rounded(fit(figures))
     fitted = fitted_figures(figures, calibration)
     print(text(calibration, fitted), file=sys.stderr)
+    if options.out:
+        title = "# Estimated phones against published latencies"
+        command = f"    python -m profilers.calibrate --out {options.out}"
+        Path(options.out).write_text("\n\n".join((title, command, text(calibration, fitted))) + "\n")
     if options.write:
         CALIBRATION_PATH.write_text(calibration.to_json())
         print(f"written to {CALIBRATION_PATH.name}", file=sys.stderr)

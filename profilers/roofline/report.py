@@ -8,15 +8,17 @@ from profilers.roofline.calibration import Calibration
 from profilers.roofline.fitting import FittedFigure
 from profilers.roofline.phones import CHIPS, REFERENCE_CHIP
 
+_MAC_RATES = ("full_convolution", "depthwise_convolution", "linear", "attention")
 _UNMOVED = 1e-3  # a rate this near the four rates' mean was moved by no figure
 
-WORTH = (
-    "Fitted on eleven published figures: one network on six devices, four ratios of SnapGen's ablation on one phone, "
-    "and one absolute figure of SnapGen. No phone was touched. Leave-one-out flatters: two of the phones share a chip, "
-    "and the formula's shape (a launch for each key/value head) was chosen with all figures in view. Believe which of "
-    "two SnapGen-like networks is faster and about by how much; do not believe a millisecond of another kind of "
-    "network, or of a chip without a SnapGen figure, to better than the errors above."
-)
+_SOURCES = """The two sources do not fit one machine: Apple's own conversion runs {gain:.1f} times faster than the
+formula says. One factor takes that up; a device's milliseconds here are for a conversion like SnapGen's."""
+
+WORTH = """Fitted on eleven published figures: one network on six devices, four ratios of SnapGen's ablation on one
+phone, and one absolute figure of SnapGen. No phone was touched. Leave-one-out flatters: two of the phones share a chip,
+and the formula's shape (a launch for each key/value head) was chosen with all figures in view. Believe which of two
+SnapGen-like networks is faster and about by how much; do not believe a millisecond of another kind of network, or of a
+chip without a SnapGen figure, to better than the errors above."""
 
 
 def text(calibration: Calibration, fitted: Sequence[FittedFigure]) -> str:
@@ -24,15 +26,16 @@ def text(calibration: Calibration, fitted: Sequence[FittedFigure]) -> str:
     gain = calibration.apple_gain
     return "\n".join(
         [
-            f"calibration {calibration.calibration_id}: estimates, never measured here",
+            f"Calibration {calibration.calibration_id}: estimates, never measured here.",
             "",
             *_constants_table(calibration),
             "",
             *_figures_table(fitted),
             "",
-            f"largest error, fitted {_largest(fitted):.1%}; left out {_largest(fitted, left_out=True):.1%}.",
-            f"The two sources do not fit one machine: Apple's own conversion runs {gain:.1f} times faster than the",
-            "formula says. One factor takes that up; a device's milliseconds here are for a conversion like SnapGen's.",
+            f"Largest error, fitted: {_largest(fitted):.1%}; left out: {_largest(fitted, left_out=True):.1%}.",
+            "",
+            _SOURCES.format(gain=gain),
+            "",
             WORTH,
         ]
     )
@@ -64,7 +67,7 @@ def json_document(calibration: Calibration, fitted: Sequence[FittedFigure]) -> d
             }
             for row in fitted
         ],
-        "worth": WORTH,
+        "worth": " ".join(WORTH.split()),
     }
 
 
@@ -111,9 +114,6 @@ def _value(row: FittedFigure, value: float) -> str:
 
 def _largest(fitted: Sequence[FittedFigure], *, left_out: bool = False) -> float:
     return max(abs(row.left_out_error if left_out else row.model_error) for row in fitted)
-
-
-_MAC_RATES = ("full_convolution", "depthwise_convolution", "linear", "attention")
 
 
 def _unmoved_rates(calibration: Calibration) -> list[str]:
