@@ -63,7 +63,7 @@ def export_onnx(
             torch.onnx.export(
                 _PositionalModule(module),
                 inputs,
-                temporary_path,
+                str(temporary_path),  # a Path is refused once the weights exceed 2 GiB (torch 2.13)
                 input_names=list(input_names),
                 output_names=list(output_names),
                 opset_version=OPSET_VERSION,
