@@ -243,6 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, response: Response) -> None:
         """Answers without having read the body, and ends the connection."""
         self.close_connection = True
+        self.request_version = self.protocol_version  # a line without a version would be answered without a status
         self._send(response)
         # A socket that is closed with bytes unread is reset, and the client may lose the answer: read a little more.
         with contextlib.suppress(OSError):

@@ -133,7 +133,8 @@ def progress_of(plan: Plan, work: Work | None) -> tuple[int, int]:
     num_earlier = sum(map(len, plan.groups[: work.group_index]))
     num_known = num_earlier + len(plan.groups[work.group_index]) - work.num_active
     num_in_round = work.portion_index * PORTION_SIZE if work.round_index < num_rounds else 0
-    return num_known * num_rounds + work.num_active * min(work.round_index, num_rounds) + num_in_round, num_total
+    num_done = num_known * num_rounds + work.num_active * min(work.round_index, num_rounds) + num_in_round
+    return min(num_done, num_total - 1), num_total  # an unsteady phone needs more rounds than were counted on
 
 
 def samples_of(

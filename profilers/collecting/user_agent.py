@@ -11,7 +11,10 @@ UNKNOWN = "unknown"
 _MAX_LENGTH = 512
 
 # As the maker wrote it: letters, digits and a little punctuation. Chrome sends "K" where it hides the model.
-_ANDROID = re.compile(r"\(Linux; Android (\d{1,2})(?:\.\d{1,2}){0,2}(?:; ([A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}))?\)")
+_ANDROID = re.compile(
+    r"\(Linux; Android (\d{1,2})(?:\.\d{1,2}){0,2}"
+    r"(?:; ([A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}?))?(?: Build/[^);]{0,60})?[;)]"
+)
 _APPLE = re.compile(r"\((iPhone|iPad|iPod touch);(?: U;)? CPU (?:iPhone )?OS (\d{1,2})_(\d{1,2})(?:_\d{1,2})? like Mac")
 _DESKTOPS = (("Macintosh; ", "Mac", "macOS"), ("Windows NT ", "PC", "Windows"), ("X11; Linux ", "PC", "Linux"))
 _BROWSERS = (  # the first that is found counts: most of them also call themselves Chrome and Safari
@@ -49,7 +52,7 @@ def reduce_user_agent(user_agent: str) -> Browser:
 def _model_and_system(text: str) -> tuple[str, str]:
     if match := _ANDROID.search(text):
         is_hidden = match[2] in (None, "K")
-        return "Android phone" if is_hidden else match[2].partition(" Build")[0].strip(), f"Android {match[1]}"
+        return "Android phone" if is_hidden else match[2], f"Android {match[1]}"
     if match := _APPLE.search(text):
         return match[1], f"iOS {match[2]}.{match[3]}"
     for mark, model, operating_system in _DESKTOPS:

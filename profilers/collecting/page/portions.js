@@ -6,7 +6,8 @@ import { Runner } from "./runner.js";
 
 const RETRY_DELAYS_MS = [1000, 2000, 4000, 8000, 15000, 30000];
 const SENTINEL = "sentinel";
-const LOADING = "snapnas-loading";
+const LOADING = "snapnas-loading"; // {key, deaths}: the block that is being loaded, in case the page dies of it
+const MAX_DEATHS = 2; // the first one may have been a reload
 
 export class Refusal extends Error {}
 
@@ -30,6 +31,7 @@ export async function ask(path, { method = "GET", body, sessionKey, as = "json" 
 
 // Works on the job until the server asks for nothing more. `show` gets what is happening.
 export async function measure(job, { sessionKey, provider, threads, show }) {
+  show({ text: "loading the runtime" });
   const runner = await Runner.open({ provider, threads });
   const numRuns = new Map(); // key -> runs of a sample; has the blocks that are loaded
   const load = async (key, slot = key) => {
@@ -57,15 +59,16 @@ export async function measure(job, { sessionKey, provider, threads, show }) {
 // Loads the blocks that are not loaded yet; gives the reasons of those that cannot be.
 async function loadBlocks(keys, { load, numRuns, show }) {
   const failures = new Map();
-  const killer = localStorage.getItem(LOADING); // this page died while it loaded that block
+  const left = JSON.parse(localStorage.getItem(LOADING)); // this page died while it loaded that block
   for (const [index, key] of keys.entries()) {
     if (numRuns.has(key)) continue;
     show({ text: `loading block ${index + 1} of ${keys.length}` });
-    if (key === killer) {
+    const deaths = left?.key === key ? left.deaths + 1 : 0;
+    if (deaths >= MAX_DEATHS) {
       failures.set(key, "the page died while it loaded this block");
       continue;
     }
-    localStorage.setItem(LOADING, key);
+    localStorage.setItem(LOADING, JSON.stringify({ key, deaths }));
     try {
       await load(key);
     } catch (error) {

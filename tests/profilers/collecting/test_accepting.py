@@ -1,0 +1,169 @@
+import dataclasses
+
+import pytest
+from sqlalchemy import Engine
+
+from profilers.collecting.accepting import accept, outliers
+from profilers.collecting.jobs import JobStore
+from profilers.collecting.plan import samples_of
+from profilers.device import Device
+from profilers.latency_table import LatencyTable
+from profilers.measurement import Sample
+from profilers.subject import Subject
+from search_space.errors import UsageError
+from search_space.space import reachable_specs
+from search_space.spaces import search_space
+from tests.profilers.collecting.conftest import Phone
+
+
+def sample(raw_ms: float) -> Sample:
+    return Sample(raw_ms=raw_ms, num_runs=1, drift=1, round_index=0, position=0, taken_at=1e9, is_flagged=False)
+
+
+def add_other_device(table: LatencyTable, phone: Phone, *, times: float) -> Device:
+    """A device that measured the whole space, each block `times` as slow as the phone."""
+    device = Device(
+        name="other",
+        backend="exact",
+        hardware="none",
+        operating_system="none",
+        runtime="none 1",
+        precision="fp32",
+        threads=1,
+    )
+    subjects = [Subject.of_block(spec) for spec in reachable_specs(search_space("tiny"))]
+    table.add_device(device)
+    assert_campaign = table.samples(device, subjects)
+    assert assert_campaign == {}
+    from profilers.environment import record_environment
+
+    campaign_id = table.start_campaign(device, protocol="{}", environment=record_environment())
+    samples = {subject: [sample(times * phone.latency_ms(subject.subject_id, 0))] * 2 for subject in subjects}
+    table.add_samples(device, samples, campaign_id=campaign_id)
+    table.finish(device, subjects)
+    return device
+
+
+def test_accepted_samples_are_rows_like_any_others(
+    phone: Phone, store: JobStore, table: LatencyTable, collecting_engine: Engine
+) -> None:
+    phone.measure_everything()
+    (job,) = store.jobs()
+    accepted = accept(job, store, table, collecting_engine)
+    assert accepted.num_measured == 12
+    assert table.devices() == (job.device,)
+    assert job.plan is not None
+    assert job.device is not None
+    for subject in job.plan.subjects:
+        measurement = table.measurement(job.device, subject)
+        assert measurement is not None
+        assert measurement.median_ms == pytest.approx(phone.latency_ms(subject.subject_id, 0))
+    assert table.sentinel_ms(job.device) == 1.0
+    assert store.job(job.job_id).status == "accepted"
+
+
+def test_accepting_twice_adds_nothing(
+    phone: Phone, store: JobStore, table: LatencyTable, collecting_engine: Engine
+) -> None:
+    phone.measure_everything()
+    (job,) = store.jobs()
+    assert job.device is not None
+    assert job.plan is not None
+    accept(job, store, table, collecting_engine)
+    before = table.samples(job.device, job.plan.subjects)
+    accept(store.job(job.job_id), store, table, collecting_engine)
+    assert table.samples(job.device, job.plan.subjects) == before
+
+
+def test_a_part_of_a_job_can_be_accepted_and_the_rest_measured_later(
+    phone: Phone, store: JobStore, table: LatencyTable, collecting_engine: Engine
+) -> None:
+    phone.measure_everything()
+    (first,) = store.jobs()
+    accept(first, store, table, collecting_engine)
+    _, token = store.create(space="tiny", device_name="", max_blocks=None)
+    later = Phone(phone.application, token)
+    _, job = later.claim()
+    assert first.plan is not None
+    assert job["num_blocks"] == len(reachable_specs(search_space("tiny"))) - 12, "only what is missing"
+    asked = {subject.subject_id for subject in first.plan.subjects}
+    assert not asked & set(job["work"]["keys"])
+
+
+def test_a_block_that_the_phone_could_not_run_is_a_failed_row(
+    phone: Phone, store: JobStore, table: LatencyTable, collecting_engine: Engine
+) -> None:
+    _, job = phone.claim()
+    portion = phone.portion(job)
+    failed = portion["samples"].pop()["key"]
+    portion["probes"][-1]["position"] -= 1
+    portion["failures"] = [{"key": failed, "reason": "RangeError: out of memory"}]
+    status, job = phone.send(portion)
+    assert status == 201
+    while job["work"]:
+        assert failed not in job["work"]["keys"]
+        _, job = phone.send(phone.portion(job))
+    (collected,) = store.jobs()
+    assert accept(collected, store, table, collecting_engine).num_failed == 1
+    assert collected.plan is not None
+    assert collected.device is not None
+    (subject,) = [subject for subject in collected.plan.subjects if subject.subject_id == failed]
+    record = table.records(collected.device, [subject])[subject]
+    assert (record.status, record.reason) == ("failed", "in the browser: RangeError: out of memory")
+
+
+def test_a_poisoned_block_is_flagged_and_not_taken_unasked(
+    phone: Phone, store: JobStore, table: LatencyTable, collecting_engine: Engine
+) -> None:
+    add_other_device(table, phone, times=3.0)
+    honest_ms = phone.latency_ms
+    phone.claim()
+    (job,) = store.jobs()
+    assert job.plan is not None
+    assert job.device is not None
+    poisoned = job.plan.subjects[4]
+    phone.latency_ms = lambda key, index: honest_ms(key, index) * (0.1 if key == poisoned.subject_id else 1)
+    phone.measure_everything()
+    samples, _ = samples_of(job.plan, store.received(job))
+    (outlier,) = outliers(job.device, samples, table)
+    assert outlier.subject == poisoned
+    assert outlier.expected_ms == pytest.approx(10 * outlier.median_ms)
+    with pytest.raises(UsageError, match="1 of 12 blocks"):
+        accept(store.job(job.job_id), store, table, collecting_engine)
+    assert job.device not in table.devices()
+    accept(store.job(job.job_id), store, table, collecting_engine, with_outliers=True)
+    assert job.device in table.devices()
+
+
+def test_an_honest_device_of_another_speed_has_no_outliers(phone: Phone, store: JobStore, table: LatencyTable) -> None:
+    add_other_device(table, phone, times=40.0)
+    phone.measure_everything()
+    (job,) = store.jobs()
+    assert job.plan is not None
+    assert job.device is not None
+    samples, _ = samples_of(job.plan, store.received(job))
+    assert outliers(job.device, samples, table) == ()
+
+
+def test_what_nobody_measured_and_what_was_rejected_is_not_accepted(
+    phone: Phone, store: JobStore, table: LatencyTable, collecting_engine: Engine
+) -> None:
+    (waiting,) = store.jobs()
+    with pytest.raises(UsageError, match="is waiting"):
+        accept(waiting, store, table, collecting_engine)
+    phone.measure_everything()
+    store.set_status(waiting, "rejected")
+    with pytest.raises(UsageError, match="is rejected"):
+        accept(store.job(waiting.job_id), store, table, collecting_engine)
+    assert table.devices() == ()
+
+
+def test_rows_of_another_number_of_threads_do_not_mix(
+    phone: Phone, store: JobStore, table: LatencyTable, collecting_engine: Engine
+) -> None:
+    phone.measure_everything()
+    (job,) = store.jobs()
+    accept(job, store, table, collecting_engine)
+    assert job.device is not None
+    other = dataclasses.replace(job.device, threads=2)
+    assert table.coverage(reachable_specs(search_space("tiny")), other).present == ()

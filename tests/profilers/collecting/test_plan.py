@@ -1,0 +1,142 @@
+import pytest
+
+from profilers.collecting.messages import BlockFailure, BlockSample, Portion, Probe
+from profilers.collecting.plan import (
+    PORTION_SIZE,
+    PROTOCOL,
+    Plan,
+    Received,
+    Work,
+    contradiction,
+    next_work,
+    progress_of,
+    samples_of,
+)
+from profilers.measurement import measurement_of
+from search_space.space import reachable_specs
+from search_space.spaces import search_space
+
+SPECS = reachable_specs(search_space("tiny"))
+
+
+def answer(
+    work: Work, plan: Plan, *, raw_ms: float = 2.0, sentinel_ms: float = 1.0, failed: tuple[str, ...] = ()
+) -> Portion:
+    keys = [subject.subject_id for subject in work.subjects if subject.subject_id not in failed]
+    probe = Probe(position=0, raw_ms=[sentinel_ms] * 3, num_runs=1, at_ms=0)
+    return Portion(
+        schema_version=1,
+        upload_id=f"{work.group_index:08x}{work.round_index:012x}{work.portion_index:012x}",
+        plan_id=plan.plan_id,
+        group_index=work.group_index,
+        round_index=work.round_index,
+        portion_index=work.portion_index,
+        probes=[probe, probe.model_copy(update={"position": len(keys), "at_ms": 100.0 * (len(keys) + 1)})],
+        samples=[
+            BlockSample(key=key, raw_ms=raw_ms, num_runs=2, at_ms=100.0 * index)
+            for index, key in enumerate(keys, start=1)
+        ],
+        failures=[BlockFailure(key=key, reason="out of memory") for key in failed],
+    )
+
+
+def make_plan(num_blocks: int) -> Plan:
+    return Plan.of_specs(SPECS[:num_blocks], seed=1, nonce="nonce")
+
+
+def collect(plan: Plan) -> list[tuple[Work, Received]]:
+    """Answers with equal samples until nothing more is asked."""
+    done: list[tuple[Work, Received]] = []
+    while (work := next_work(plan, [received for _, received in done])) is not None:
+        done.append((work, Received(portion=answer(work, plan), received_at=1e9)))
+    return done
+
+
+def test_every_block_is_asked_for_until_it_is_known() -> None:
+    plan = make_plan(5)
+    done = collect(plan)
+    assert len(done) == PROTOCOL.min_rounds
+    for work, _ in done:
+        assert set(work.subjects) == set(plan.subjects)
+    assert len({work.subjects for work, _ in done}) > 1, "the order is drawn anew for every round"
+
+
+def test_a_large_round_comes_in_portions_and_large_weights_in_groups_and_progress_only_rises() -> None:
+    plan = Plan.of_specs(SPECS, seed=1, nonce="nonce")
+    assert len(plan.groups) > 1
+    assert sorted(subject.text for subject in plan.subjects) == sorted(
+        subject.text for group in plan.groups for subject in group
+    )
+    works = [work for work, _ in collect(plan)]
+    assert max(len(work.subjects) for work in works) <= PORTION_SIZE
+    for group_index, group in enumerate(plan.groups):
+        for round_index in range(PROTOCOL.min_rounds):
+            of_round = [work for work in works if (work.group_index, work.round_index) == (group_index, round_index)]
+            assert {subject for work in of_round for subject in work.subjects} == set(group)
+    counts = [progress_of(plan, work)[0] for work in works]
+    assert counts[0] == 0
+    assert counts == sorted(counts)
+    assert progress_of(plan, None) == (len(SPECS) * PROTOCOL.max_rounds,) * 2
+
+
+def test_a_block_that_failed_is_not_asked_for_again() -> None:
+    plan = make_plan(4)
+    work = next_work(plan, [])
+    assert work is not None
+    failed = work.subjects[1].subject_id
+    received = [Received(portion=answer(work, plan, failed=(failed,)), received_at=1e9)]
+    following = next_work(plan, received)
+    assert following is not None
+    assert failed not in {subject.subject_id for subject in following.subjects}
+    samples, failures = samples_of(plan, received)
+    assert failures == {failed: "out of memory"}
+    assert len(samples) == 3
+
+
+def test_a_phone_that_slows_down_is_divided_out() -> None:
+    plan = make_plan(3)
+    received: list[Received] = []
+    for slowness in (1.0, 1.0, 1.5, 1.5, 1.0):
+        work = next_work(plan, received)
+        assert work is not None
+        portion = answer(work, plan, raw_ms=2.0 * slowness, sentinel_ms=slowness)
+        received.append(Received(portion=portion, received_at=1e9))
+    samples, _ = samples_of(plan, received, reference_ms=1.0)
+    for taken in samples.values():
+        assert measurement_of(taken).samples_ms == pytest.approx([2.0] * 5)
+
+
+def test_answers_to_other_questions_are_seen() -> None:
+    plan = make_plan(4)
+    work = next_work(plan, [])
+    assert work is not None
+    good = answer(work, plan)
+    assert contradiction(good, work) is None
+    foreign = good.samples[0].model_copy(update={"key": "0" * 16})
+    for changes in (
+        {"round_index": 1},
+        {"portion_index": 1},
+        {"samples": good.samples[1:]},
+        {"samples": good.samples[::-1]},
+        {"samples": [*good.samples, good.samples[0]]},
+        {"samples": [foreign, *good.samples[1:]]},
+        {"failures": [BlockFailure(key="0" * 16, reason="x")]},
+        {"probes": good.probes[:1] * 2},
+        {"probes": good.probes[::-1]},
+    ):
+        assert contradiction(good.model_copy(update=changes), work) is not None, changes
+
+
+def test_a_sample_that_outlasts_its_time_is_seen() -> None:
+    plan = make_plan(4)
+    work = next_work(plan, [])
+    assert work is not None
+    good = answer(work, plan)
+    long = good.samples[1].model_copy(update={"raw_ms": 60.0})  # two runs, and 100 ms until the next sample
+    assert contradiction(good.model_copy(update={"samples": [good.samples[0], long, *good.samples[2:]]}), work)
+
+
+def test_a_plan_comes_back_from_its_json_and_another_has_another_id() -> None:
+    plan = make_plan(6)
+    assert Plan.from_json(plan.to_json()) == plan
+    assert Plan.of_specs(SPECS[:6], seed=1, nonce="other").plan_id != plan.plan_id
