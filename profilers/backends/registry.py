@@ -32,6 +32,30 @@ def _torch_cpu(given: Mapping[str, str]) -> AbstractBackend:
     return TorchCpuBackend(read_options("host-torch", TorchCpuOptions, given))
 
 
+def _executorch(given: Mapping[str, str]) -> AbstractBackend:
+    from profilers.backends.executorch_xnnpack import ExecuTorchBackend, ExecuTorchOptions
+
+    return ExecuTorchBackend(read_options("host-executorch", ExecuTorchOptions, given))
+
+
+def _torch_cuda(given: Mapping[str, str]) -> AbstractBackend:
+    from profilers.backends.torch_cuda import TorchCudaBackend, TorchCudaOptions
+
+    return TorchCudaBackend(read_options("cuda-torch", TorchCudaOptions, given))
+
+
+def _torch_mps(given: Mapping[str, str]) -> AbstractBackend:
+    from profilers.backends.torch_mps import TorchMpsBackend, TorchMpsOptions
+
+    return TorchMpsBackend(read_options("mps-torch", TorchMpsOptions, given))
+
+
+def _core_ml(given: Mapping[str, str]) -> AbstractBackend:
+    from profilers.backends.core_ml import BASE_NAME, CoreMLBackend, CoreMLOptions
+
+    return CoreMLBackend(read_options(BASE_NAME, CoreMLOptions, given))
+
+
 def _chromium(given: Mapping[str, str]) -> AbstractBackend:
     from profilers.backends.browser import ChromiumBackend, ChromiumOptions
 
@@ -55,7 +79,11 @@ def _roofline(name: str, given: Mapping[str, str]) -> AbstractBackend:
 _BACKENDS: dict[str, Callable[[Mapping[str, str]], AbstractBackend]] = {
     DEFAULT_DEVICE: _onnx_runtime,
     "host-openvino": _openvino,
+    "host-executorch": _executorch,
     "host-torch": _torch_cpu,
+    "cuda-torch": _torch_cuda,
+    "mps-torch": _torch_mps,
+    "core-ml": _core_ml,
     "chromium": _chromium,
     "exact": _exact,
     **{name: functools.partial(_roofline, name) for name in PHONES},

@@ -1,13 +1,18 @@
-"""torch on this machine's processor: eager, float32, a fixed number of threads."""
+"""torch on this machine's processor: float32, a fixed number of threads, eager or compiled.
 
+`mode=compiled` is torch.compile with its C++ code generator; a block takes seconds to compile, a large network minutes.
+"""
+
+import os
 import platform
+import shutil
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from profilers.backends.abstract import AbstractBackend, AbstractRunner
+from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError
 from profilers.backends.device_options import canonical_name, check_threads
 from profilers.device import Device, host_hardware, host_operating_system
 from profilers.subject import Subject
@@ -22,6 +27,8 @@ class TorchCpuOptions:
 
     threads: int = 1
     """Of one operator. A small UNet's blocks are short: waking a second thread costs more than it saves."""
+    mode: Literal["eager", "compiled"] = "eager"
+    """compiled: through torch.compile."""
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
@@ -32,6 +39,8 @@ class TorchCpuBackend(AbstractBackend):
 
     def __init__(self, options: TorchCpuOptions | None = None) -> None:
         self._options = options or TorchCpuOptions()
+        if self._options.mode == "compiled":
+            _check_compiler()
 
     @property
     def device(self) -> Device:
@@ -40,7 +49,7 @@ class TorchCpuBackend(AbstractBackend):
             backend="torch_cpu",
             hardware=host_hardware(),
             operating_system=host_operating_system(),
-            runtime=f"torch {version('torch')} eager, Python {platform.python_version()}",
+            runtime=f"torch {version('torch')} {self._options.mode}, Python {platform.python_version()}",
             precision="fp32",
             threads=self._options.threads,
         )
@@ -51,14 +60,15 @@ class TorchCpuBackend(AbstractBackend):
     def load(self, subject: Subject, path: Path) -> AbstractRunner:
         import torch
 
-        from profilers.backends.torch_modules import build_module
+        from profilers.backends.torch_modules import build_module, compiled
 
         torch.set_num_threads(self._options.threads)
-        return _TorchRunner(*build_module(subject))
+        module, inputs = build_module(subject)
+        return _TorchRunner(compiled(module, inputs) if self._options.mode == "compiled" else module, inputs)
 
 
 class _TorchRunner(AbstractRunner):
-    """One module in eager mode."""
+    """One module and its inputs."""
 
     def __init__(self, module: "nn.Module", inputs: "tuple[Tensor, ...]") -> None:
         self._module = module
@@ -72,3 +82,12 @@ class _TorchRunner(AbstractRunner):
             for _ in range(num_runs):
                 self._module(*self._inputs)
             return time.perf_counter() - start_s
+
+
+def _check_compiler() -> None:
+    compiler = os.environ.get("CXX", "clang++" if platform.system() == "Darwin" else "g++")  # what torch looks for
+    if shutil.which(compiler) is None:
+        raise DeviceUnavailableError(
+            f"host-torch:mode=compiled needs a C++ compiler, and there is no {compiler}",
+            fix="install g++ or clang++, or name another one in the environment variable CXX",
+        )

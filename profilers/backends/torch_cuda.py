@@ -1,0 +1,135 @@
+"""torch on an NVIDIA graphics card: eager, compiled or as CUDA graphs, in float32, float16 or bfloat16.
+
+The clock is the card's own: two events in the stream around the runs, so that a run counts from its first kernel to its
+last, with the gaps between kernels that the processor leaves where it is the slower one. CUDA graphs have no such gaps:
+a captured run is launched as one.
+
+float32 is float32: left to itself torch runs convolutions in TF32 on most cards, and so the name would not say what
+was measured.
+"""
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError
+from profilers.backends.device_options import canonical_name
+from profilers.device import Device, host_operating_system
+from profilers.subject import Subject
+
+_RUNS_BEFORE_CAPTURE = 3  # libraries choose kernels and allocate in the first ones, which a capture forbids
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchCudaOptions:
+    """What can be chosen on `cuda-torch`."""
+
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Of weights and activations."""
+    mode: Literal["eager", "compiled", "graphs"] = "eager"
+    """compiled: through torch.compile; graphs: captured once as a CUDA graph and replayed."""
+
+
+class TorchCudaBackend(AbstractBackend):
+    """The device `cuda-torch`: the first card that CUDA_VISIBLE_DEVICES leaves."""
+
+    def __init__(self, options: TorchCudaOptions | None = None) -> None:
+        self._options = options or TorchCudaOptions()
+        _check_card(self._options.precision)
+
+    @property
+    def device(self) -> Device:
+        import torch
+
+        versions = f"torch {torch.__version__.partition('+')[0]} CUDA {torch.version.cuda}"
+        return Device(
+            name=canonical_name("cuda-torch", self._options),
+            backend="torch_cuda",
+            hardware=torch.cuda.get_device_name(0),
+            operating_system=host_operating_system(),
+            runtime=f"{versions} {self._options.mode}, Python {platform.python_version()}",
+            precision=self._options.precision,
+            threads=1,
+        )
+
+    def prepare(self, subject: Subject, path: Path) -> None:
+        pass  # the worker builds the module itself
+
+    def load(self, subject: Subject, path: Path) -> AbstractRunner:
+        import torch
+
+        from profilers.backends.torch_modules import build_on, compiled
+
+        torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined] # not TF32
+        module, inputs = build_on(subject, "cuda", self._options.precision)
+        match self._options.mode:
+            case "eager":
+                return _CudaRunner(lambda: module(*inputs))
+            case "compiled":
+                fast = compiled(module, inputs)
+                return _CudaRunner(lambda: fast(*inputs))
+            case "graphs":
+                return _CudaRunner(_captured(lambda: module(*inputs)))
+
+
+class _CudaRunner(AbstractRunner):
+    """One way to launch a module on its inputs."""
+
+    def __init__(self, launch: Callable[[], object]) -> None:
+        import torch
+
+        self._launch = launch
+        self._start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        self._end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+    def run(self, num_runs: int) -> float:
+        import torch
+
+        with torch.inference_mode():
+            self._start.record()
+            for _ in range(num_runs):
+                self._launch()
+            self._end.record()
+        self._end.synchronize()
+        return float(self._start.elapsed_time(self._end)) / 1000  # from milliseconds
+
+
+def _captured(launch: Callable[[], object]) -> Callable[[], object]:
+    """What replays the kernels of one launch; it keeps the inputs and outputs alive whose addresses they hold."""
+    import torch
+
+    side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side_stream.wait_stream(torch.cuda.current_stream())
+    with torch.inference_mode(), torch.cuda.stream(side_stream):
+        for _ in range(_RUNS_BEFORE_CAPTURE):
+            launch()
+    torch.cuda.current_stream().wait_stream(side_stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.inference_mode(), torch.cuda.graph(graph):
+        outputs = launch()
+
+    def replay(_kept: tuple[object, object] = (launch, outputs)) -> None:
+        graph.replay()
+
+    return replay
+
+
+def _check_card(precision: str) -> None:
+    import torch
+
+    if torch.version.cuda is None:
+        raise DeviceUnavailableError(
+            f"cuda-torch needs torch with CUDA, and torch {torch.__version__} has none",
+            fix="install the build that https://pytorch.org/get-started/locally names for your system",
+        )
+    if not torch.cuda.is_available():
+        raise DeviceUnavailableError(
+            "cuda-torch needs an NVIDIA card, and torch sees none",
+            fix="run nvidia-smi: it names the driver and the cards; CUDA_VISIBLE_DEVICES may hide them",
+        )
+    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise DeviceUnavailableError(
+            f"{torch.cuda.get_device_name(0)} has no bfloat16", allowed="precision=fp32, precision=fp16"
+        )
