@@ -8,13 +8,14 @@ make the search love it. Only where it is asked for, a guess from measured block
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
 from profilers.correction import Correction
 from profilers.device import Device
-from profilers.interpolation import Interpolation, Interpolator
+from profilers.interpolation import MIN_NEIGHBOURS, Interpolation, Interpolator
 from profilers.latency_record import LatencyRecord
 from profilers.latency_table import LatencyTable
 from profilers.subject import Subject
@@ -90,9 +91,9 @@ class LatencyEstimate:
         return tuple(labels)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class KnownBlock:
-    """What stands for one block in every sum: its share of a network and how sure it is."""
+    """What stands for one block in every sum: its share of a network and how sure it is. Counted by identity."""
 
     latency_ms: float
     """Corrected."""
@@ -100,6 +101,8 @@ class KnownBlock:
     """From the lower end of its 95 % interval up to `latency_ms`."""
     above_ms: float
     """From `latency_ms` up to the upper end."""
+    guess: Interpolation | None = None
+    """What it was guessed from, where nobody measured it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,10 +117,10 @@ class BlockLatencies:
     """Every block that has a latency."""
     failed: Mapping[BlockSpec, LatencyRecord]
     """Blocks that the device was seen not to run."""
-    interpolated: Mapping[BlockSpec, Interpolation]
-    """Those of `known` that nobody measured."""
     correction: Correction | None
     """What is in every number of `known`."""
+    is_guessing: bool = False
+    """Whether blocks that nobody measured were guessed where there are enough like them."""
 
     @classmethod
     def read(
@@ -163,8 +166,8 @@ class BlockLatencies:
             source=source or device,
             known=known,
             failed=failed,
-            interpolated=guesses,
             correction=correction,
+            is_guessing=interpolate,
         )
 
     def estimate(self, arch: ArchConfig) -> LatencyEstimate:
@@ -174,31 +177,31 @@ class BlockLatencies:
             MissingLatencyError: A block of it is not among the known ones.
         """
         placed = walk(arch)
-        num_uses: dict[BlockSpec, int] = {}
-        for block in placed:
-            num_uses[block.spec] = num_uses.get(block.spec, 0) + 1
-        if not num_uses.keys() <= self.known.keys():
-            raise self.missing_error(arch)
-        blocks = tuple(
-            BlockLatency(
-                name=block.name,
-                kind=block.spec.kind,
-                latency_ms=self.known[block.spec].latency_ms,
-                is_interpolated=block.spec in self.interpolated,
-            )
-            for block in placed
-        )
-        latency_ms = math.fsum(block.latency_ms for block in blocks)
+        try:
+            known = [self.known[block.spec] for block in placed]
+        except KeyError:
+            raise self.missing_error(arch) from None
+        num_uses = Counter(known)
+        latency_ms = math.fsum(block.latency_ms for block in known)
         unexplained_ms = self.correction.unexplained_half_width * latency_ms if self.correction else 0.0
-        below_ms = math.hypot(unexplained_ms, *(num * self.known[spec].below_ms for spec, num in num_uses.items()))
-        above_ms = math.hypot(unexplained_ms, *(num * self.known[spec].above_ms for spec, num in num_uses.items()))
+        below_ms = math.hypot(unexplained_ms, *(num * block.below_ms for block, num in num_uses.items()))
+        above_ms = math.hypot(unexplained_ms, *(num * block.above_ms for block, num in num_uses.items()))
+        pairs = list(zip(placed, known, strict=True))
         return LatencyEstimate(
             latency_ms=latency_ms,
             low_ms=latency_ms - below_ms,
             high_ms=latency_ms + above_ms,
-            blocks=blocks,
+            blocks=tuple(
+                BlockLatency(
+                    name=place.name,
+                    kind=place.spec.kind,
+                    latency_ms=block.latency_ms,
+                    is_interpolated=block.guess is not None,
+                )
+                for place, block in pairs
+            ),
             correction=self.correction,
-            interpolated={spec: self.interpolated[spec] for spec in num_uses if spec in self.interpolated},
+            interpolated={place.spec: block.guess for place, block in pairs if block.guess is not None},
             transferred_from=None if self.source == self.device else self.source,
             is_estimate=self.source.is_estimate,
         )
@@ -225,8 +228,9 @@ class BlockLatencies:
                 f"{source.name} could not {verb} {name} {key}: {record.reason}",
                 fix=f"python -m profilers.measure --device {source.name} --again tries once more",
             )
+        too_few = f", and fewer than {MIN_NEIGHBOURS} blocks of its kind to guess it from" if self.is_guessing else ""
         return MissingLatencyError(
-            f"no latency of {name} {key} on {source.name} ({source.device_id})",
+            f"no latency of {name} {key} on {source.name} ({source.device_id}){too_few}",
             fix=f"python -m profilers.measure --device {source.name} measures every block of a space",
         )
 
@@ -265,12 +269,19 @@ def _measured(spec: BlockSpec, record: LatencyRecord, correction: Correction | N
 
 def _guessed(spec: BlockSpec, guess: Interpolation, correction: Correction | None) -> KnownBlock:
     factor = math.exp(_NORMAL_95 * guess.error_percent / 100)
-    return _known_block(spec, guess.latency_ms / factor, guess.latency_ms, guess.latency_ms * factor, correction)
+    low_ms, high_ms = guess.latency_ms / factor, guess.latency_ms * factor
+    return _known_block(spec, low_ms, guess.latency_ms, high_ms, correction, guess=guess)
 
 
 def _known_block(
-    spec: BlockSpec, low_ms: float, median_ms: float, high_ms: float, correction: Correction | None
+    spec: BlockSpec,
+    low_ms: float,
+    median_ms: float,
+    high_ms: float,
+    correction: Correction | None,
+    *,
+    guess: Interpolation | None = None,
 ) -> KnownBlock:
     if correction is not None:
         low_ms, median_ms, high_ms = (correction.corrected_ms(spec, value) for value in (low_ms, median_ms, high_ms))
-    return KnownBlock(latency_ms=median_ms, below_ms=median_ms - low_ms, above_ms=high_ms - median_ms)
+    return KnownBlock(latency_ms=median_ms, below_ms=median_ms - low_ms, above_ms=high_ms - median_ms, guess=guess)

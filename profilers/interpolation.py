@@ -18,7 +18,7 @@ from profilers.agreement import FloatArray
 from search_space.counts import activation_bytes, macs, weight_bytes
 from search_space.specs import BlockSpec
 
-MIN_NEIGHBOURS = 6  # a plane has three numbers; half as many again say how well it fits
+MIN_NEIGHBOURS = 4  # a plane has three numbers; one more says how well it fits
 _MAX_NEIGHBOURS = 16
 _MAX_LEFT_OUT = 200  # more change the error's second digit only
 _RIDGE = 1e-3  # where all neighbours do the same work, its slope is undetermined

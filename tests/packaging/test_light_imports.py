@@ -19,6 +19,8 @@ COMMANDS = (
     "search_space.describe",
     "profilers.measure",
     "profilers.check",
+    "profilers.estimate",
+    "profilers.transfer",
     "studies.run",
     "studies.export",
     "studies.train",

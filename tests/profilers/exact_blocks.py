@@ -12,4 +12,4 @@ def exact_blocks(specs: Iterable[BlockSpec]) -> BlockLatencies:
     known = {
         spec: KnownBlock(latency_ms=exact_latency_ms(spec), below_ms=0.0, above_ms=0.0) for spec in dict.fromkeys(specs)
     }
-    return BlockLatencies(device=device, source=device, known=known, failed={}, interpolated={}, correction=None)
+    return BlockLatencies(device=device, source=device, known=known, failed={}, correction=None)

@@ -60,9 +60,7 @@ class World:
                 below_ms=scale * (measurement.median_ms - low_ms),
                 above_ms=scale * (high_ms - measurement.median_ms),
             )
-        return BlockLatencies(
-            device=device, source=device, known=known, failed={}, interpolated={}, correction=correction
-        )
+        return BlockLatencies(device=device, source=device, known=known, failed={}, correction=correction)
 
 
 def made_up_world(
