@@ -47,6 +47,8 @@ MIN_WARM_UP_S = 0.05  # a cold small block can take 39 times its median
 MIN_SAMPLE_S = 0.001  # enough for the clock
 SAMPLES_PER_PROBE = 3  # of the sentinel, of which the median counts
 
+DIED = "the process died while it loaded this model"
+
 _SYSTEMS = {"iphone": "iOS", "ipad": "iPadOS"}
 
 _COMPUTE_DEVICES = {
@@ -237,6 +239,7 @@ def measure(
         sentinel = Loaded(load(sentinel_id))
         runners: dict[str, Loaded] = {}
         for name in active:
+            journal.begin(units, name)
             try:
                 runner = load(name)
                 loaded, placement = Loaded(runner), runner.placement
@@ -347,11 +350,17 @@ class Journal:
                 f"{path.name} was measured on another machine, or with another bundle\n"
                 "fix: give another name with --results"
             )
-        self._entries = documents[1:]
+        self._entries = [entry for entry in documents[1:] if entry["kind"] not in ("begin", "end")]
         self._file = path.open("ab")
         self._file.truncate(len(content) - len(torn))  # a torn line is where an earlier run was killed
         if not documents:
             self._append(self._header)
+        elif documents[-1].get("kind") == "begin":
+            self.add("failure", documents[-1]["units"], model=documents[-1]["model"], reason=DIED)
+
+    def begin(self, units: str, model: str) -> None:
+        """Says that a model is about to be loaded, which can kill the process; it is not tried a second time."""
+        self._append({"kind": "begin", "units": units, "model": model})
 
     def add(self, kind: str, units: str, **facts: Any) -> None:
         entry = {"kind": kind, "units": units, **facts}
@@ -379,6 +388,8 @@ class Journal:
         os.replace(temporary_path, path)
 
     def close(self) -> None:
+        """Ends the journal of a process that was not killed."""
+        self._append({"kind": "end"})
         self._file.close()
 
     def _of(self, kind: str, units: str) -> Iterable[dict[str, Any]]:

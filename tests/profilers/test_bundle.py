@@ -16,7 +16,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_a_bundle_is_written_twice_and_converted_once(tmp_path: Path) -> None:
     arguments = ["--limit", "1", "--out", str(tmp_path / "bundle"), "--json"]
-    first, second = _run(*arguments), _run(*arguments)
+    first, second = _run(*arguments, "--processes", "2"), _run(*arguments)
     assert first.returncode == second.returncode == 0, first.stderr
     assert json.loads(first.stdout)["num_converted_now"] == 2  # the block and the sentinel
     assert json.loads(second.stdout)["num_converted_now"] == 0

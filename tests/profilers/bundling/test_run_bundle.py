@@ -91,8 +91,8 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     journal = Journal(path, HEADER)
     measure({"a": 1}, lambda name: PretendRunner(0.002), sentinel_id="s", rules=RULES, units="all", journal=journal)
     journal.close()
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-20])  # killed while it wrote the last round
+    *lines, _end = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines)[:-20])  # killed while it wrote the last round
     resumed = Journal(path, HEADER)
     assert len(resumed.samples_ms("all")["a"]) == RULES.min_rounds - 1
     measure({"a": 1}, lambda name: PretendRunner(0.002), sentinel_id="s", rules=RULES, units="all", journal=resumed)
@@ -121,6 +121,21 @@ def test_what_cannot_run_is_a_result_too(tmp_path: Path) -> None:
     assert set(journal.samples_ms("all")) == {"a", "c"}
     assert journal.failed("cpu_only") == set()
     journal.close()
+
+
+def test_a_model_that_kills_the_process_is_not_tried_again(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal", HEADER)
+    journal.begin("all", "a")
+    journal.close()
+    *lines, _end = (tmp_path / "journal").read_bytes().splitlines(keepends=True)
+    (tmp_path / "journal").write_bytes(b"".join(lines))  # without the line that a living process writes last
+    resumed = Journal(tmp_path / "journal", HEADER)
+    assert resumed.failed("all") == {"a"}
+    resumed.begin("all", "b")
+    resumed.close()
+    again = Journal(tmp_path / "journal", HEADER)
+    assert again.failed("all") == {"a"}  # Ctrl-C while b was loading is not b's fault
+    again.close()
 
 
 def test_an_unsteady_model_gets_more_rounds() -> None:
