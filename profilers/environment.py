@@ -1,7 +1,8 @@
 """What the machine was doing while it was measured: stored with every campaign, part of no key.
 
 These facts explain a strange row afterwards. A steal time that grew during the campaign means that the host gave this
-virtual machine's cores to somebody else; a governor other than "performance" means that the clock was moving.
+virtual machine's cores to somebody else; a governor other than "performance" means that the clock was moving; no
+sensors mean that nobody knows whether the machine was too hot.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from profilers.thermal import Thermometer
 from search_space.version import dependency_versions, git_commit
 
 
@@ -25,10 +27,16 @@ class Environment:
     """The kernel's release."""
     governor: str | None
     """How the first core chooses its clock: performance, powersave, schedutil..."""
+    frequencies_mhz: tuple[int, ...] | None
+    """Every core's clock, lowest first."""
+    sensors: tuple[str, ...]
+    """What the thermal sensors read, by name; empty where the system shows none."""
+    is_throttled: bool | None
+    """Whether the sensors said that the machine was too hot."""
     load_average: float | None
     """Runnable processes, mean of the last minute."""
     cgroup_quota: str | None
-    """The container's processor quota and period in microseconds, or "max"."""
+    """The container's processor quota and period in microseconds; "max" or -1 is no quota."""
     steal_s: float | None
     """Seconds since boot in which the host ran something else on this machine's cores."""
     context_switches: int | None
@@ -44,12 +52,16 @@ class Environment:
 
 def record_environment() -> Environment:
     steal_s, context_switches = _kernel_counters()
+    thermal = Thermometer().read()
     return Environment(
         recorded_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         kernel=platform.release(),
         governor=_first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        frequencies_mhz=_frequencies_mhz(),
+        sensors=thermal.sensors,
+        is_throttled=thermal.complaint is not None if thermal.sensors else None,
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        cgroup_quota=_first_line("/sys/fs/cgroup/cpu.max"),
+        cgroup_quota=_first_line("/sys/fs/cgroup/cpu.max") or _first_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
         steal_s=steal_s,
         context_switches=context_switches,
         versions={"python": platform.python_version(), **dependency_versions()},
@@ -62,6 +74,12 @@ def _first_line(path: str) -> str | None:
         return Path(path).read_text().strip()
     except OSError:
         return None
+
+
+def _frequencies_mhz() -> tuple[int, ...] | None:
+    paths = Path("/sys/devices/system/cpu").glob("cpu*/cpufreq/scaling_cur_freq")
+    readings = [_first_line(str(path)) for path in paths]
+    return tuple(sorted(int(reading) // 1000 for reading in readings if reading)) or None
 
 
 def _kernel_counters() -> tuple[float | None, int | None]:

@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,3 +28,20 @@ class LoadReport:
     @classmethod
     def from_json(cls, text: str) -> Self:
         return cls(**json.loads(text))
+
+
+def summary_of(reports: Sequence[LoadReport]) -> dict[str, Any] | None:
+    """Medians and sums over many subjects, as plain data; None without any."""
+    if not reports:
+        return None
+    peaks_mib = [report.peak_memory_mib for report in reports if report.peak_memory_mib is not None]
+    nodes = Counter[str]()
+    for report in reports:
+        nodes.update(report.placement or {})
+    return {
+        "num_subjects": len(reports),
+        "median_load_ms": statistics.median(report.load_ms for report in reports),
+        "median_first_run_ms": statistics.median(report.first_run_ms for report in reports),
+        "max_peak_memory_mib": max(peaks_mib, default=None),
+        "nodes_by_provider": dict(nodes) or None,
+    }

@@ -1,12 +1,14 @@
-"""`python -m profilers.measure --space tiny`: measures every distinct block that a search space can reach."""
+"""`python -m profilers.measure`: every distinct block of a search space, or one network for minutes without a pause."""
 
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profilers.defaults import DEFAULT_DEVICE, DEFAULT_STORAGE
 from search_space import command_line
+from search_space.errors import UsageError
 
 if TYPE_CHECKING:
     from profilers.device import Device
@@ -17,34 +19,57 @@ if TYPE_CHECKING:
 class MeasureOptions:
     """Measures the latency of every block that a search space can reach, once, on one device.
 
-    To resume, run the same command again.
+    To resume, run the same command again. With --sustained one whole network runs without a pause instead.
     """
 
     space: str = "tiny"
     """Search space: tiny or snapgen."""
     device: str = DEFAULT_DEVICE
-    """Device: host-onnxruntime, host-torch or exact."""
+    """Device, with its options if any: host-onnxruntime, host-onnxruntime:threads=2, host-torch, exact..."""
     storage: str = DEFAULT_STORAGE
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
     again: bool = False
-    """Measure the blocks that were unstable or failed once more."""
+    """Measure the blocks that were unstable, failed or did not fit once more."""
+    sustained: str = ""
+    """Run the network of --arch for so long, 90s or 10m, and print the median of every minute. Stores nothing."""
+    arch: str = ""
+    """For --sustained: a reference's name (sd15, snapgen_t2i...) or an architecture's JSON file."""
+    figure: str = ""
+    """For --sustained: write the medians over time to this HTML file."""
     json: bool = False
-    """Print the coverage as one JSON line on stdout."""
+    """Print what was found as one JSON line on stdout."""
+
+    def __post_init__(self) -> None:
+        if self.sustained and not self.arch:
+            raise UsageError("--sustained needs a network", fix="--arch with a reference's name or a JSON file")
+        if (self.arch or self.figure) and not self.sustained:
+            raise UsageError("--arch and --figure are for --sustained", fix="--sustained 10m")
 
 
 def measure(options: MeasureOptions) -> None:
     """The command; what it needs is imported when it runs, so that `--help` comes at once."""
+    if options.sustained:
+        _measure_sustained(options)
+    else:
+        _measure_space(options)
+
+
+def _measure_space(options: MeasureOptions) -> None:
     from profilers.backends.registry import open_backend
     from profilers.latency_table import LatencyTable
+    from profilers.load_report import summary_of
     from profilers.measuring import measure_space
     from profilers.storage import display_url, open_engine
+    from profilers.subject import Subject
     from search_space.space import reachable_specs
     from search_space.spaces import search_space
 
     space = search_space(options.space)
     device = open_backend(options.device).device
     engine = open_engine(options.storage)
-    num_missing = len(LatencyTable(engine).coverage(reachable_specs(space), device).missing)
+    table = LatencyTable(engine)
+    specs = reachable_specs(space)
+    num_missing = len(table.coverage(specs, device).missing)
     start_s = time.monotonic()
     coverage = measure_space(space, options.device, engine, again=options.again)
     duration_s = time.monotonic() - start_s
@@ -54,19 +79,23 @@ def measure(options: MeasureOptions) -> None:
         print("nothing to measure", file=sys.stderr)
     print(_summary(coverage, options, device), file=sys.stderr)
     if options.json:
+        records = table.records(device, map(Subject.of_block, specs))
+        reports = [record.load_report for record in records.values() if record.load_report is not None]
         command_line.print_json(
             {
                 "space": options.space,
                 "device": options.device,
                 "device_id": device.device_id,
                 "is_estimate": device.is_estimate,
-                "num_specs": sum(map(len, (coverage.present, coverage.unstable, coverage.failed, coverage.missing))),
+                "num_specs": len(specs),
                 "num_measured_now": num_missing - len(coverage.missing),
                 "num_present": len(coverage.present),
                 "num_unstable": len(coverage.unstable),
                 "num_failed": len(coverage.failed),
+                "num_does_not_fit": len(coverage.does_not_fit),
                 "num_missing": len(coverage.missing),
                 "duration_s": round(duration_s, 1),
+                "loading": summary_of(reports),
             }
         )
 
@@ -78,7 +107,26 @@ def _summary(coverage: "Coverage", options: MeasureOptions, device: "Device") ->
         text += f", {len(coverage.unstable)} less well (--again measures them once more)"
     if coverage.failed:
         text += f", {len(coverage.failed)} failed (--again tries once more)"
+    if coverage.does_not_fit:
+        text += f", {len(coverage.does_not_fit)} too large for the memory that was free"
     return text
+
+
+def _measure_sustained(options: MeasureOptions) -> None:
+    from rich.console import Console
+
+    from profilers.backends.registry import open_backend
+    from profilers.sustained import duration_s_of, run_sustained
+    from profilers.sustained_report import json_document, table, write_figure
+    from search_space.describe import read_arch
+
+    duration_s = duration_s_of(options.sustained)
+    run = run_sustained(read_arch(options.arch), open_backend(options.device), duration_s=duration_s)
+    Console(stderr=True).print(table(run))
+    if options.figure:
+        write_figure(run, Path(options.figure))
+    if options.json:
+        command_line.print_json(json_document(run))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ not the block's fault and ends the campaign, which the same command takes up aga
 """
 
 import contextlib
+import errno
+import os
 import queue
 import shutil
 from collections.abc import Iterator, Mapping
@@ -60,9 +62,10 @@ def _prepare_here(subject: Subject, path: Path, backend: AbstractBackend) -> str
     try:
         backend.prepare(subject, path)
     except Exception as error:
-        if full_disk := _full_disk_error(path):
+        reason = f"{type(error).__name__}: {error}"
+        if full_disk := _full_disk_error(path, reason):
             raise full_disk from error
-        return f"{type(error).__name__}: {error}"
+        return reason
     return None
 
 
@@ -83,15 +86,12 @@ def _prepare_elsewhere(
                     outcomes.put((subject, None))
                 except (SubjectError, WorkerDiedError) as error:
                     is_alive = isinstance(error, SubjectError)
-                    outcomes.put(_failure(subject, path, str(error)))
+                    outcomes.put(_full_disk_error(path, str(error)) or (subject, str(error)))
 
 
-def _failure(subject: Subject, path: Path, reason: str) -> Outcome | StorageError:
-    return _full_disk_error(path) or (subject, reason)
-
-
-def _full_disk_error(path: Path) -> StorageError | None:
-    if shutil.disk_usage(path.parent).free >= _MIN_FREE_BYTES:
+def _full_disk_error(path: Path, reason: str) -> StorageError | None:
+    """The error to end with, if a full disk is why a subject failed; not every library tells it by its number."""
+    if os.strerror(errno.ENOSPC) not in reason and shutil.disk_usage(path.parent).free >= _MIN_FREE_BYTES:
         return None
     return StorageError(
         f"the disk that holds {path.parent.parent} is full; what was measured so far is kept",

@@ -66,6 +66,8 @@ class SubjectGroup:
         with tempfile.TemporaryDirectory(prefix="snapnas-measuring-") as folder:
             self._folder = Path(folder)
             self._refuse_too_large()
+            if not self._active:
+                return
             self._prepare()
             max_rounds = self._protocol.max_rounds
             num_done = sum(min(len(self._samples.get(subject, ())), max_rounds) for subject in self._active)
@@ -118,8 +120,9 @@ class SubjectGroup:
             for subject in subjects:
                 self._load_one(worker, subject)
                 bar.advance(1)
-        reports = {subject: self._loaded[subject] for subject in self._active}
-        self._table.add_load_reports(self._device, reports)
+        if not self._device.is_estimate:
+            reports = {subject: self._loaded[subject] for subject in self._active}
+            self._table.add_load_reports(self._device, reports)
 
     def _load_one(self, worker: Worker, subject: Subject) -> None:
         slot, path = self._slots[subject], self._path(subject)

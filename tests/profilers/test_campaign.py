@@ -2,9 +2,11 @@ import itertools
 import os
 import random
 import signal
+import sqlite3
 import statistics
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -15,14 +17,15 @@ from sqlalchemy import Engine
 from profilers.backends.exact import ExactBackend, exact_latency_ms
 from profilers.backends.registry import open_backend
 from profilers.campaign import run_campaign
+from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample, measurement_of
-from profilers.memory import portions
 from profilers.protocol import Protocol, is_finished
 from profilers.sentinel import SENTINEL, has_moved, local_sentinels_ms
 from profilers.storage import open_engine
 from profilers.subject import Subject
 from profilers.worker_client import Worker
+from search_space.errors import StorageError
 from search_space.specs import BlockSpec, ConvSpec, NormOutSpec
 
 BROKEN = NormOutSpec(channels=8, size=8, norm_groups=3)  # three groups do not divide eight channels
@@ -81,8 +84,22 @@ def test_rounds_are_interleaved_at_random_and_repeatably(tmp_path: Path, small_s
 
 @pytest.mark.parametrize("device_name", ["host-torch", "host-onnxruntime"])
 def test_a_block_that_cannot_run_is_a_row_with_a_reason_and_the_campaign_goes_on(
-    sqlite_engine: Engine, device_name: str, small_specs: tuple[BlockSpec, ...], quick_protocol: Protocol
+    sqlite_engine: Engine,
+    device_name: str,
+    small_specs: tuple[BlockSpec, ...],
+    quick_protocol: Protocol,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    ring_sizes = []
+
+    class RingWorker(Worker):
+        def samples_in_turn(
+            self, slots: Sequence[int], *, num_passes: int, expected_s: float
+        ) -> tuple[list[float], float]:
+            ring_sizes.append(len(set(slots)))
+            return super().samples_in_turn(slots, num_passes=num_passes, expected_s=expected_s)
+
+    monkeypatch.setattr("profilers.subject_group.Worker", RingWorker)
     backend, table = open_backend(device_name), LatencyTable(sqlite_engine)
     specs = (BROKEN, small_specs[0])
     run_campaign(list(map(Subject.of_block, specs)), backend, table, protocol=quick_protocol)
@@ -92,6 +109,10 @@ def test_a_block_that_cannot_run_is_a_row_with_a_reason_and_the_campaign_goes_on
     reason = table.records(backend.device, [Subject.of_block(BROKEN)])[Subject.of_block(BROKEN)].reason
     assert reason is not None
     assert "divisible" in reason
+    record = table.records(backend.device, [Subject.of_block(small_specs[0])])[Subject.of_block(small_specs[0])]
+    assert record.load_report is not None
+    assert record.load_report.load_ms > 0
+    assert set(ring_sizes) <= {quick_protocol.sentinel_every, quick_protocol.sentinel_every - 1}  # without the broken
 
 
 def test_a_worker_that_is_killed_costs_at_most_the_block_it_worked_on(
@@ -201,10 +222,82 @@ def test_a_subject_is_finished_when_it_is_stable_or_has_had_its_chances() -> Non
     assert is_finished([steady_sample(is_flagged=True)] * 15, protocol)
 
 
-def test_groups_fit_into_memory_and_lose_nobody() -> None:
-    subjects = [Subject.of_block(ConvSpec(in_channels=64, out_channels=64, size=size)) for size in range(1, 11)]
-    one_block_bytes = 4 * (64 * 64 * 9 + 64)
-    groups = list(portions(subjects, 3 * one_block_bytes))
-    assert [len(group) for group in groups] == [3, 3, 3, 1]
-    assert list(itertools.chain(*groups)) == subjects
-    assert [len(group) for group in portions(subjects, 1)] == [1] * 10
+def test_a_subject_that_hangs_is_a_row_with_a_reason_and_the_campaign_goes_on(
+    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process_ids: list[int] = []
+
+    class RememberedWorker(Worker):
+        def __enter__(self) -> Self:
+            process_ids.append(self.process_id)
+            return super().__enter__()
+
+    monkeypatch.setattr("profilers.subject_group.Worker", RememberedWorker)
+    specs = [ConvSpec(in_channels=4, out_channels=4, size=size) for size in range(4, 34)]
+    table = LatencyTable(sqlite_engine)
+    protocol = Protocol(min_rounds=30, max_rounds=30, num_calibration_probes=3, time_limit_s=6)
+
+    def stop_the_first_worker() -> None:
+        while not table.samples(DEVICE, [Subject.of_block(specs[0])]):
+            time.sleep(0.01)
+        os.kill(process_ids[0], signal.SIGSTOP)
+
+    stopper = threading.Thread(target=stop_the_first_worker)
+    stopper.start()
+    run_campaign([Subject.of_block(spec) for spec in specs], ExactBackend(), table, protocol=protocol)
+    stopper.join()
+    coverage = table.coverage(specs, DEVICE)
+    assert len(process_ids) == 2
+    assert len(coverage.failed) <= 1  # none if it was at the sentinel
+    assert len(coverage.present) + len(coverage.failed) == len(specs)
+    for subject in map(Subject.of_block, coverage.failed):
+        assert "did not answer within" in str(table.records(DEVICE, [subject])[subject].reason)
+
+
+def test_a_database_without_room_loses_nothing_that_was_kept(sqlite_engine: Engine, quick_protocol: Protocol) -> None:
+    table = LatencyTable(sqlite_engine)
+    subjects = [Subject.of_block(ConvSpec(in_channels=4, out_channels=4, size=size)) for size in range(4, 34)]
+    run_campaign(subjects[:2], ExactBackend(), table, protocol=quick_protocol)
+    kept = table.samples(DEVICE, subjects)
+    sqlite_engine.dispose()
+
+    def fill_the_disk(connection: sqlite3.Connection, _record: object) -> None:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages + 1}")
+
+    sqlalchemy.event.listen(sqlite_engine, "connect", fill_the_disk)
+    with pytest.raises(StorageError, match="full"):
+        run_campaign(subjects, ExactBackend(), table, protocol=quick_protocol)
+    sqlalchemy.event.remove(sqlite_engine, "connect", fill_the_disk)
+    sqlite_engine.dispose()
+    found = table.samples(DEVICE, subjects)
+    assert all(found[subject][: len(samples)] == samples for subject, samples in kept.items())
+    run_campaign(subjects, ExactBackend(), table, protocol=quick_protocol)
+    assert {record.status for record in table.records(DEVICE, subjects).values()} == {"measured"}
+
+
+@pytest.mark.parametrize(("num_noisy", "num_samples"), [(1, 8), (2, 5)])
+def test_the_unstable_get_a_second_chance_unless_they_are_too_many(
+    sqlite_engine: Engine,
+    small_specs: tuple[BlockSpec, ...],
+    quick_protocol: Protocol,
+    num_noisy: int,
+    num_samples: int,
+) -> None:
+    table, subjects = LatencyTable(sqlite_engine), list(map(Subject.of_block, small_specs))
+    table.add_device(DEVICE)
+    campaign_id = table.start_campaign(DEVICE, protocol="{}", environment=record_environment())
+    noisy = {subject: [steady_sample(value) for value in (0.01, 0.02, 0.5, 0.9)] for subject in subjects[:num_noisy]}
+    table.add_samples(DEVICE, noisy, campaign_id=campaign_id)
+    run_campaign(subjects, ExactBackend(), table, protocol=quick_protocol)
+    assert [len(table.samples(DEVICE, [subject])[subject]) for subject in noisy] == [num_samples] * num_noisy
+
+
+def test_what_does_not_fit_is_never_tried(sqlite_engine: Engine, quick_protocol: Protocol) -> None:
+    backend, table = open_backend("host-onnxruntime"), LatencyTable(sqlite_engine)
+    giant = ConvSpec(in_channels=2**20, out_channels=2**20, size=8)
+    run_campaign([Subject.of_block(giant)], backend, table, protocol=quick_protocol)
+    assert table.coverage([giant], backend.device).does_not_fit == (giant,)
+    reason = table.records(backend.device, [Subject.of_block(giant)])[Subject.of_block(giant)].reason
+    assert reason is not None
+    assert "MiB are free" in reason

@@ -1,7 +1,7 @@
 import pytest
 
 from profilers.backends.abstract import AbstractRunner
-from profilers.timing import MIN_WARM_UP_S, runs_per_sample, take_sample_ms, warm_up
+from profilers.timing import MIN_WARM_UP_S, runs_per_sample, take_sample_ms, take_samples_in_turn_ms, warm_up
 
 
 class ColdRunner(AbstractRunner):
@@ -43,3 +43,14 @@ def test_a_rested_block_is_timed_warm() -> None:
 @pytest.mark.parametrize(("run_s", "num_runs"), [(1e-5, 100), (0.0009, 2), (0.001, 1), (5.0, 1)])
 def test_a_sample_lasts_a_millisecond(run_s: float, num_runs: int) -> None:
     assert runs_per_sample(run_s) == num_runs
+
+
+def test_blocks_in_turn_run_singly_after_one_another_and_after_an_untimed_pass() -> None:
+    runners = {slot: ColdRunner(run_s) for slot, run_s in {7: 0.001, 3: 0.002, 5: 0.003}.items()}
+    for runner in runners.values():
+        runner.run(1)  # the second run, in the untimed pass, is still a cold one
+    announced: list[int] = []
+    samples_ms = take_samples_in_turn_ms(runners, num_passes=4, announce=announced.append)
+    assert samples_ms == pytest.approx({7: 1.0, 3: 2.0, 5: 3.0})
+    assert announced == [7, 3, 5] * 5
+    assert [runner.num_runs for runner in runners.values()] == [6] * 3

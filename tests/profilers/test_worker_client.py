@@ -35,6 +35,18 @@ def test_what_a_device_refuses_is_an_error_and_the_worker_lives_on(worker: Worke
     assert num_runs >= 1
 
 
+def test_samples_in_turn_are_what_the_device_says_and_name_who_is_at_work(worker: Worker) -> None:
+    specs = {slot: ConvSpec(in_channels=4, out_channels=8, size=size) for slot, size in {4: 8, 2: 16}.items()}
+    for slot, spec in specs.items():
+        worker.load(Subject.of_block(spec), slot=slot, path=NOWHERE)
+    samples_ms, _ = worker.samples_in_turn([4, 2], num_passes=3, expected_s=1)
+    assert samples_ms == pytest.approx([exact_latency_ms(spec) for spec in specs.values()])
+    os.kill(worker.process_id, signal.SIGKILL)
+    with pytest.raises(WorkerDiedError):
+        worker.samples_in_turn([4, 2], num_passes=3, expected_s=1)
+    assert worker.slot_at_work == 2
+
+
 def test_a_killed_worker_is_noticed(worker: Worker) -> None:
     worker.load(Subject.of_block(SPEC), slot=0, path=NOWHERE)
     os.kill(worker.process_id, signal.SIGKILL)

@@ -1,0 +1,128 @@
+"""One whole network run without a pause for minutes: what is left of a device's speed once it is warm.
+
+A phone or a fanless laptop is fast for some seconds and slower for as long as it is hot. A campaign rests between its
+samples and so measures the fast part; this measures the other. Every minute's median stands by itself: they are not
+divided by any drift, for the drift is what is looked for.
+"""
+
+import itertools
+import re
+import statistics
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from profilers.backends.abstract import AbstractBackend
+from profilers.device import Device
+from profilers.memory import available_bytes, reason_not_to_fit
+from profilers.preparing import prepare_all
+from profilers.subject import Subject
+from profilers.worker_client import Worker
+from search_space.arch import ArchConfig
+from search_space.errors import SnapNASError, UsageError
+from search_space.progress import progress
+
+PERIOD_S = 60.0
+_STRETCH_S = 2.0  # between two answers of the measuring process
+_TIME_LIMIT_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Period:
+    """One minute, or what was left of the time in the last one."""
+
+    start_s: float
+    """Since the start."""
+    num_samples: int
+    """Loops that were timed."""
+    median_ms: float
+    """Of one run."""
+    low_ms: float
+    """A tenth of the samples are below."""
+    high_ms: float
+    """A tenth of the samples are above."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SustainedRun:
+    """One network run continuously on one device."""
+
+    device: Device
+    """What it ran on."""
+    arch_id: str
+    """The network."""
+    periods: tuple[Period, ...]
+    """Minute after minute."""
+
+    @property
+    def drift_percent(self) -> float:
+        """How much slower the last minute was than the first."""
+        return 100 * (self.periods[-1].median_ms / self.periods[0].median_ms - 1)
+
+
+def duration_s_of(text: str) -> float:
+    """Reads 90s, 10m or 1.5h.
+
+    Raises:
+        UsageError: It is none of these, or nothing.
+    """
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh])", text)
+    if match is None or float(match[1]) == 0:
+        raise UsageError(f"the duration {text!r} was given", allowed="a number and s, m or h: 90s, 10m, 1.5h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def run_sustained(
+    arch: ArchConfig, backend: AbstractBackend, *, duration_s: float, period_s: float = PERIOD_S
+) -> SustainedRun:
+    """Runs one network for so long.
+
+    Raises:
+        SnapNASError: The device cannot run it.
+    """
+    subject, device = Subject.of_network(arch), backend.device
+    if device.is_estimate:
+        raise SnapNASError(f"{device.name} is a formula and never becomes warm", fix="give a device with a clock")
+    if reason := reason_not_to_fit(subject, available_bytes()):
+        raise SnapNASError(f"the network does not fit on {device.name}: {reason}")
+    with tempfile.TemporaryDirectory(prefix="snapnas-sustained-") as folder:
+        path = Path(folder) / "network.model"
+        for _, failure in prepare_all({subject: path}, backend, time_limit_s=_TIME_LIMIT_S):
+            if failure is not None:
+                raise SnapNASError(f"{device.name} cannot run the network: {failure}")
+        with Worker(device.name, time_limit_s=_TIME_LIMIT_S) as worker:
+            num_runs, _ = worker.load(subject, slot=0, path=path)
+            stretches = _run_stretches(worker, num_runs=num_runs, duration_s=duration_s)
+    return SustainedRun(device=device, arch_id=arch.arch_id, periods=periods_of(stretches, period_s=period_s))
+
+
+def periods_of(stretches: Sequence[tuple[float, Sequence[float]]], *, period_s: float) -> tuple[Period, ...]:
+    """Minutes from shorter stretches, each given by its start in seconds and its samples in milliseconds."""
+    periods = []
+    for index, members in itertools.groupby(stretches, key=lambda stretch: int(stretch[0] // period_s)):
+        samples_ms = [sample_ms for _, stretch_ms in members for sample_ms in stretch_ms]
+        tenths_ms = statistics.quantiles(samples_ms, n=10, method="inclusive") if len(samples_ms) > 1 else samples_ms
+        period = Period(
+            start_s=index * period_s,
+            num_samples=len(samples_ms),
+            median_ms=statistics.median(samples_ms),
+            low_ms=tenths_ms[0],
+            high_ms=tenths_ms[-1],
+        )
+        periods.append(period)
+    return tuple(periods)
+
+
+def _run_stretches(worker: Worker, *, num_runs: int, duration_s: float) -> list[tuple[float, list[float]]]:
+    """Time is counted in what was asked for, so that the pauses between two answers belong to nobody."""
+    stretches = []
+    with progress("running without a pause", total=round(duration_s), unit="second") as bar:
+        done_s = 0.0
+        while done_s < duration_s:
+            stretch_s = min(_STRETCH_S, duration_s - done_s)
+            samples_ms = worker.sustain(0, num_runs=num_runs, duration_s=stretch_s)
+            stretches.append((done_s, samples_ms))
+            bar.advance(round(done_s + stretch_s) - round(done_s), note=f"{statistics.median(samples_ms):.2f} ms")
+            done_s += stretch_s
+    return stretches

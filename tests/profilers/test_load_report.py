@@ -1,0 +1,43 @@
+from sqlalchemy import Engine
+
+from profilers.device import Device
+from profilers.latency_table import LatencyTable
+from profilers.load_report import LoadReport, summary_of
+from profilers.subject import Subject
+from search_space.specs import BlockSpec
+
+COLD = LoadReport(load_ms=8.5, first_run_ms=1 / 3, peak_memory_mib=12.25, placement={"CPUExecutionProvider": 12})
+WARM = LoadReport(load_ms=2.5, first_run_ms=0.1, peak_memory_mib=None, placement=None)
+
+
+def test_a_report_comes_back_from_json() -> None:
+    assert LoadReport.from_json(COLD.to_json()) == COLD
+    assert LoadReport.from_json(WARM.to_json()) == WARM
+
+
+def test_the_first_report_of_a_subject_is_kept(
+    engine: Engine, device: Device, small_specs: tuple[BlockSpec, ...]
+) -> None:
+    table, subject = LatencyTable(engine), Subject.of_block(small_specs[0])
+    table.add_device(device)
+    table.add_load_reports(device, {subject: COLD})
+    table.add_load_reports(device, {subject: WARM})
+    assert table.records(device, [subject])[subject].load_report == COLD
+
+
+def test_a_summary_takes_medians_and_sums_nodes() -> None:
+    assert summary_of([]) is None
+    assert summary_of([COLD, COLD, WARM]) == {
+        "num_subjects": 3,
+        "median_load_ms": 8.5,
+        "median_first_run_ms": 1 / 3,
+        "max_peak_memory_mib": 12.25,
+        "nodes_by_provider": {"CPUExecutionProvider": 24},
+    }
+    assert summary_of([WARM]) == {
+        "num_subjects": 1,
+        "median_load_ms": 2.5,
+        "median_first_run_ms": 0.1,
+        "max_peak_memory_mib": None,
+        "nodes_by_provider": None,
+    }

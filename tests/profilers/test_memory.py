@@ -1,0 +1,84 @@
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+
+from profilers.memory import PeakMemory, available_bytes, counts_of, needed_bytes, portions, reason_not_to_fit
+from profilers.subject import Subject
+from search_space.space import random_arch
+from search_space.spaces import search_space
+from search_space.specs import ConvSpec
+
+SUBJECT = Subject.of_block(ConvSpec(in_channels=1000, out_channels=1000, size=8))
+MIB = 2**20
+
+
+def write(root: Path, name: str, text: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("limits", "free_mib"),
+    [
+        ({}, 1000),
+        ({"sys/fs/cgroup/memory.max": "max", "sys/fs/cgroup/memory.current": "5"}, 1000),
+        ({"sys/fs/cgroup/memory.max": str(500 * MIB), "sys/fs/cgroup/memory.current": str(100 * MIB)}, 400),
+        (
+            {
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": str(300 * MIB),
+                "sys/fs/cgroup/memory/memory.usage_in_bytes": str(100 * MIB),
+            },
+            200,
+        ),
+    ],
+)
+def test_the_narrowest_limit_counts(tmp_path: Path, limits: dict[str, str], free_mib: int) -> None:
+    write(tmp_path, "proc/meminfo", f"MemTotal: 9999999 kB\nMemAvailable: {1000 * 1024} kB\n")
+    for name, text in limits.items():
+        write(tmp_path, name, text)
+    assert available_bytes(tmp_path) == free_mib * MIB
+
+
+def test_this_machine_tells_what_is_free() -> None:
+    free_bytes = available_bytes()
+    assert free_bytes is not None
+    assert free_bytes > 0
+
+
+def test_what_needs_more_than_is_free_does_not_fit_and_says_the_numbers() -> None:
+    needed = needed_bytes(SUBJECT)
+    assert reason_not_to_fit(SUBJECT, needed) is None
+    assert reason_not_to_fit(SUBJECT, None) is None
+    reason = reason_not_to_fit(SUBJECT, needed - MIB)
+    assert reason is not None
+    assert f"{needed / MIB:.0f} MiB" in reason
+    assert "3 x 34 MiB of weights" in reason
+
+
+def test_a_network_needs_at_least_the_weights_of_its_blocks() -> None:
+    network = Subject.of_network(random_arch(search_space("tiny"), 0))
+    assert needed_bytes(network) > counts_of(network).weight_bytes > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_peak_memory_sees_what_was_taken_and_given_back() -> None:
+    memory = PeakMemory()
+    taken = bytearray(64 * MIB)
+    taken[::4096] = bytes(len(taken[::4096])).replace(b"\0", b"\1")
+    del taken
+    growth_mib = memory.growth_mib()
+    assert growth_mib is not None
+    assert growth_mib >= 60
+
+
+def test_portions_fit_into_memory_and_lose_nobody() -> None:
+    subjects = [Subject.of_block(ConvSpec(in_channels=64, out_channels=64, size=size)) for size in range(1, 11)]
+    one_block_bytes = 4 * (64 * 64 * 9 + 64)
+    found = list(portions(subjects, 3 * one_block_bytes))
+    assert [len(portion) for portion in found] == [3, 3, 3, 1]
+    assert list(itertools.chain(*found)) == subjects
+    assert [len(portion) for portion in portions(subjects, 1)] == [1] * 10

@@ -1,0 +1,65 @@
+import os
+import signal
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from profilers.backends.exact import ExactBackend
+from profilers.device import num_usable_cores
+from profilers.preparing import MIN_SUBJECTS_PER_PROCESS, prepare_all
+from profilers.subject import Subject
+from profilers.worker_client import Worker
+from search_space.errors import StorageError
+from search_space.specs import ConvSpec
+
+MANY = max(num_usable_cores(), 2) * MIN_SUBJECTS_PER_PROCESS
+
+
+def paths_of(count: int, folder: Path) -> dict[Subject, Path]:
+    subjects = [Subject.of_block(ConvSpec(in_channels=4, out_channels=4, size=size)) for size in range(1, count + 1)]
+    return {subject: folder / subject.subject_id for subject in subjects}
+
+
+class WritingBackend(ExactBackend):
+    """Writes to a device file on which every byte is one too many."""
+
+    def prepare(self, subject: Subject, path: Path) -> None:
+        path.symlink_to("/dev/full")
+        path.write_bytes(b"weights")
+
+
+@pytest.mark.parametrize("count", [1, MANY])
+def test_every_subject_is_prepared_once_here_or_elsewhere(tmp_path: Path, count: int) -> None:
+    paths = paths_of(count, tmp_path)
+    outcomes = list(prepare_all(paths, ExactBackend(), time_limit_s=20))
+    assert dict(outcomes) == dict.fromkeys(paths)
+    assert len(outcomes) == count
+
+
+@pytest.mark.skipif(num_usable_cores() < 2, reason="one core prepares in this process")
+def test_a_process_that_dies_costs_the_subject_it_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    num_started = 0
+
+    class DyingAtFirst(Worker):
+        def __enter__(self) -> Self:
+            nonlocal num_started
+            num_started += 1
+            if num_started == 1:
+                os.kill(self.process_id, signal.SIGKILL)
+            return super().__enter__()
+
+    monkeypatch.setattr("profilers.preparing.Worker", DyingAtFirst)
+    paths = paths_of(MANY, tmp_path)
+    outcomes = dict(prepare_all(paths, ExactBackend(), time_limit_s=20))
+    reasons = [reason for reason in outcomes.values() if reason is not None]
+    assert set(outcomes) == set(paths)
+    assert len(reasons) == 1
+    assert "SIGKILL" in reasons[0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_a_full_disk_is_nobodys_failure_and_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="TMPDIR") as caught:
+        list(prepare_all(paths_of(1, tmp_path), WritingBackend(), time_limit_s=20))
+    assert str(caught.value).count("\n") <= 2

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from profilers.backends.registry import open_backend
+from profilers.measure import MeasureOptions
+from profilers.sustained import SustainedRun, duration_s_of, periods_of, run_sustained
+from profilers.sustained_report import figure, json_document, write_figure
+from search_space.errors import SnapNASError, StorageError, UsageError
+from search_space.space import random_arch
+from search_space.spaces import search_space
+
+ARCH = random_arch(search_space("tiny"), 0)
+
+
+@pytest.fixture(scope="module")
+def run() -> SustainedRun:
+    """A real network for a moment that counts as several minutes."""
+    return run_sustained(ARCH, open_backend("host-onnxruntime"), duration_s=5, period_s=2)
+
+
+@pytest.mark.parametrize(("text", "duration_s"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("0.5s", 0.5)])
+def test_durations_are_read(text: str, duration_s: float) -> None:
+    assert duration_s_of(text) == duration_s
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "-1m", "0s", "1e3s", "10 m", "nan", "10m10s"])
+def test_other_durations_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="90s, 10m"):
+        duration_s_of(text)
+
+
+def test_stretches_become_minutes() -> None:
+    stretches = [(0.0, [1.0, 1.0]), (30.0, [3.0]), (60.0, [2.0, 2.0, 2.0]), (119.0, [4.0]), (120.0, [9.0])]
+    periods = periods_of(stretches, period_s=60)
+    assert [period.start_s for period in periods] == [0, 60, 120]
+    assert [period.median_ms for period in periods] == [1.0, 2.0, 9.0]
+    assert [period.num_samples for period in periods] == [3, 4, 1]
+    assert all(period.low_ms <= period.median_ms <= period.high_ms for period in periods)
+
+
+def test_a_network_runs_without_a_pause(run: SustainedRun) -> None:
+    assert [period.start_s for period in run.periods] == [0, 2, 4]
+    assert all(period.num_samples > 10 and period.median_ms > 0 for period in run.periods)
+    assert json_document(run)["drift_percent"] == pytest.approx(
+        100 * (run.periods[-1].median_ms / run.periods[0].median_ms - 1)
+    )
+
+
+def test_the_figure_shows_every_median_and_needs_no_network(run: SustainedRun, tmp_path: Path) -> None:
+    band, medians = figure(run).data
+    assert list(medians.y) == [period.median_ms for period in run.periods]
+    assert len(band.y) == 2 * len(run.periods)
+    write_figure(run, tmp_path / "folder" / "figure.html")
+    page = (tmp_path / "folder" / "figure.html").read_text()
+    assert 'src="http' not in page
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot be written"):
+        write_figure(run, tmp_path / "file" / "figure.html")
+
+
+def test_a_formula_does_not_become_warm() -> None:
+    with pytest.raises(SnapNASError, match="formula"):
+        run_sustained(ARCH, open_backend("exact"), duration_s=1)
+
+
+@pytest.mark.parametrize("options", [{"sustained": "10m"}, {"arch": "sd15"}, {"figure": "x.html"}])
+def test_options_that_need_each_other_are_asked_for(options: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="--sustained"):
+        MeasureOptions(**options)  # type: ignore[arg-type]

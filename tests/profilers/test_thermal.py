@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import pytest
+
+from profilers.thermal import MAX_TEMPERATURE_C, Thermometer, parse_pmset, wait_until_cool
+from search_space.progress import AbstractBar
+
+pytestmark = pytest.mark.skipif(not Path("/sys").is_dir(), reason="reads a folder laid out as Linux does")
+
+
+class NotingBar(AbstractBar):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def advance(self, num_units: int = 1, *, note: str = "") -> None:
+        assert num_units == 0
+        self.notes.append(note)
+
+    def close(self, *, is_complete: bool) -> None:
+        pass
+
+
+def add_zone(root: Path, *, temperature_c: float, passive_limit_c: float | None = None, index: int = 0) -> Path:
+    zone = root / f"class/thermal/thermal_zone{index}"
+    zone.mkdir(parents=True)
+    (zone / "type").write_text("x86_pkg_temp\n")
+    (zone / "temp").write_text(f"{int(1000 * temperature_c)}\n")
+    if passive_limit_c is not None:
+        (zone / "trip_point_0_type").write_text("critical\n")
+        (zone / "trip_point_0_temp").write_text("20000\n")
+        (zone / "trip_point_1_type").write_text("passive\n")
+        (zone / "trip_point_1_temp").write_text(f"{int(1000 * passive_limit_c)}\n")
+    return zone
+
+
+def set_throttle_count(root: Path, count: int) -> None:
+    folder = root / "devices/system/cpu/cpu0/thermal_throttle"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "core_throttle_count").write_text(f"{count}\n")
+
+
+def test_a_machine_that_shows_nothing_is_never_too_hot(tmp_path: Path) -> None:
+    state = Thermometer(tmp_path).read()
+    assert (state.sensors, state.complaint) == ((), None)
+
+
+@pytest.mark.parametrize(("temperature_c", "is_hot"), [(MAX_TEMPERATURE_C - 1, False), (MAX_TEMPERATURE_C, True)])
+def test_a_zone_without_a_limit_has_ours(tmp_path: Path, temperature_c: float, is_hot: bool) -> None:
+    add_zone(tmp_path, temperature_c=temperature_c)
+    assert (Thermometer(tmp_path).read().complaint is not None) == is_hot
+
+
+def test_a_zones_own_limit_counts_and_a_critical_one_does_not(tmp_path: Path) -> None:
+    add_zone(tmp_path, temperature_c=60, passive_limit_c=55)
+    state = Thermometer(tmp_path).read()
+    assert state.complaint == "x86_pkg_temp at 60 C, limit 55 C"
+    assert state.sensors == ("x86_pkg_temp: 60 C",)
+
+
+def test_a_sleeping_sensor_is_left_out(tmp_path: Path) -> None:
+    (add_zone(tmp_path, temperature_c=99) / "temp").write_text("")
+    assert Thermometer(tmp_path).read().sensors == ()
+
+
+def test_throttling_since_the_last_look_is_a_complaint_once(tmp_path: Path) -> None:
+    set_throttle_count(tmp_path, 7)
+    thermometer = Thermometer(tmp_path)
+    assert thermometer.read().complaint is None
+    set_throttle_count(tmp_path, 9)
+    assert thermometer.read().complaint == "throttled 2 times"
+    assert thermometer.read().complaint is None
+
+
+def test_waiting_ends_and_says_why_it_waited(tmp_path: Path) -> None:
+    add_zone(tmp_path, temperature_c=97)
+    bar = NotingBar()
+    wait_until_cool(Thermometer(tmp_path), bar, max_wait_s=0.05, poll_interval_s=0.02)
+    assert set(bar.notes) == {"cooling down: x86_pkg_temp at 97 C, limit 90 C"}
+
+
+def test_a_cool_machine_is_not_waited_for(tmp_path: Path) -> None:
+    add_zone(tmp_path, temperature_c=40)
+    bar = NotingBar()
+    wait_until_cool(Thermometer(tmp_path), bar, max_wait_s=60)
+    assert bar.notes == []
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint", "num_sensors"),
+    [
+        ("CPU_Scheduler_Limit \t= 100\n\tCPU_Available_CPUs \t= 8\n\tCPU_Speed_Limit \t= 100\n", None, 1),
+        ("CPU_Speed_Limit \t= 62\n", "limited to 62 % speed", 1),
+        ("Note: No thermal warning level has been recorded\nNote: No performance warning level\n", None, 0),
+        ("Note: thermal warning level = 2\n", "thermal warning level 2", 1),
+    ],
+)
+def test_what_macos_answers(text: str, complaint: str | None, num_sensors: int) -> None:
+    state = parse_pmset(text)
+    assert state.complaint == complaint
+    assert len(state.sensors) == num_sensors
