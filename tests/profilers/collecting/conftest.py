@@ -1,6 +1,7 @@
 """A quarantine in an empty database, and a phone that speaks the page's language without a browser."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from profilers.collecting.application import CollectingApplication, Report
+from profilers.collecting.headless_chromium import PROGRAMS
 from profilers.collecting.http_server import Request, Response
 from profilers.collecting.jobs import JobStore
 from profilers.collecting.models import ModelFolder
@@ -19,6 +21,7 @@ from profilers.storage import open_engine
 
 ORIGIN = "http://127.0.0.1:8060"
 PIXEL = "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
+HAS_CHROMIUM = any(map(shutil.which, PROGRAMS))
 HAS_RUNTIME = (FOLDER / "node_modules/onnxruntime-web/package.json").is_file()
 
 Reply = tuple[int, dict[str, Any]]

@@ -1,0 +1,69 @@
+"""The page in a real browser: it opens the link like a phone, measures, is reloaded, and what it sent is accepted."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from profilers.collecting.headless_chromium import ChromiumPage
+from tests.profilers.collecting.conftest import HAS_CHROMIUM, HAS_RUNTIME
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (HAS_CHROMIUM and HAS_RUNTIME), reason="needs chromium and scripts/install_browser_runtime"),
+]
+STATUS = "document.getElementById('status').textContent"
+
+
+def collect(folder: Path, *arguments: str) -> list[str]:
+    storage = f"sqlite:///{folder / 'collected.db'}"
+    return [sys.executable, "-m", "profilers.collect", "--storage", storage, "--json", *arguments]
+
+
+def wait_for(page: ChromiumPage, pattern: str) -> str:
+    """Waits until the page's status says this."""
+    for _ in range(900):
+        status = str(page.evaluate(STATUS))
+        if re.search(pattern, status):
+            return status
+        time.sleep(0.1)
+    raise AssertionError(f"{status!r} instead of {pattern!r}")
+
+
+@pytest.mark.timeout(300)
+def test_a_phone_opens_the_link_and_is_in_the_table_when_accepted(tmp_path: Path) -> None:
+    command = collect(tmp_path, "--port", "0", "--blocks", "3", "--name", "browser-test")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        url = next(match[0] for line in process.stderr if (match := re.search(r"http://\S+", line)))
+        page = ChromiumPage(url)
+        for _ in range(100):
+            if page.evaluate("!document.getElementById('start')?.disabled"):
+                break
+            time.sleep(0.1)
+        assert "#" not in page.evaluate("location.href"), "the token leaves the address bar"
+        page.evaluate("document.getElementById('start').click()")
+        wait_for(page, r"[1-9]\d* %")
+        page.evaluate("void setTimeout(() => location.reload())")  # a phone that lost the page
+        time.sleep(0.5)
+        wait_for(page, "Done|stopped")
+        assert page.evaluate(STATUS) == "Done, thank you. You can close this page."
+        document = json.loads(process.stdout.read())
+        process.stderr.read()
+    assert process.returncode == 0
+    assert document["status"] == "complete"
+    assert document["num_blocks"] == 3
+    assert document["num_failed"] == 0
+
+    accepted = subprocess.run(
+        collect(tmp_path, "--accept", document["job"]), capture_output=True, text=True, check=True
+    )
+    assert json.loads(accepted.stdout)["num_measured"] == 3
+    listed = subprocess.run(collect(tmp_path, "--list"), capture_output=True, text=True, check=True)
+    (job,) = json.loads(listed.stdout)["jobs"]
+    assert (job["status"], job["device"]) == ("accepted", "browser-test")
