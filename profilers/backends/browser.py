@@ -55,6 +55,10 @@ class ChromiumBackend(AbstractBackend):
             threads=self._options.threads,
         )
 
+    @property
+    def times_single_runs(self) -> bool:
+        return False  # a page's clock is too coarse for one small block
+
     def prepare(self, subject: Subject, path: Path) -> None:
         from profilers.backends.onnx_runtime import OnnxRuntimeBackend
 

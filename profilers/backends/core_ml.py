@@ -61,6 +61,10 @@ class CoreMLBackend(AbstractBackend):
         with _on_macos():
             return core_ml_device(this_machine(self._options.target), self._options)
 
+    @property
+    def times_single_runs(self) -> bool:
+        return False  # its benchmark runs one model many times
+
     def prepare(self, subject: Subject, path: Path) -> None:
         from profilers.backends.torch_modules import one_thread
         from profilers.bundling.models import write_model

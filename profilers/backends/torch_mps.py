@@ -46,6 +46,10 @@ class TorchMpsBackend(AbstractBackend):
             threads=1,
         )
 
+    @property
+    def times_single_runs(self) -> bool:
+        return False  # runs are queued: the next begins before the last is reported
+
     def prepare(self, subject: Subject, path: Path) -> None:
         pass  # the worker builds the module itself
 
