@@ -12,7 +12,8 @@ A number enters its table when it is first needed, from one whole network that h
 other estimate; from then on it costs an addition. `estimate_batch` is for architectures from anywhere, one walk each.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy
@@ -58,6 +59,34 @@ class _Group:
     """How the names of these blocks begin; empty for the blocks that belong to no other group."""
     decisions: tuple[str, ...]
     """What decides them."""
+    repeated_by: str | None = None
+    """The decision that says how often they stand there, all alike; None: the decisions above decide that too."""
+
+
+class _LookUp:
+    """The milliseconds of one group of blocks, by the options that were taken; NaN until they are entered."""
+
+    def __init__(self, group: _Group, encoding: SpaceEncoding) -> None:
+        names = [name for name in group.decisions if name in encoding.columns]
+        radices = [len(encoding.values[name]) for name in names]
+        self._columns = [encoding.columns[name] for name in names]
+        self._strides = numpy.cumprod([1, *radices[:-1]], dtype=numpy.int64)
+        self._repeats: NDArray[numpy.int64] | None = None
+        if group.repeated_by is not None:
+            self._repeat_column = encoding.columns[group.repeated_by]
+            self._repeats = numpy.array(encoding.values[group.repeated_by], dtype=numpy.int64)
+        self.table_ms = numpy.full(math.prod(radices), numpy.nan)
+
+    def places(self, codes: Codes) -> NDArray[numpy.int64]:
+        """Where the entries of some rows stand, `[num_archs]`."""
+        places: NDArray[numpy.int64] = codes[:, self._columns] @ self._strides
+        return places
+
+    def repeats(self, codes: Codes) -> NDArray[numpy.int64]:
+        """How often the entry counts in each row, `[num_archs]`."""
+        if self._repeats is None:
+            return numpy.ones(len(codes), dtype=numpy.int64)
+        return self._repeats[codes[:, self._repeat_column]]
 
 
 class LatencyModel:
@@ -68,15 +97,8 @@ class LatencyModel:
         self.encoding = encoding
         self._blocks = blocks
         self._groups = tuple(_groups(encoding.space))
-        self._columns: list[list[int]] = []
-        self._strides: list[NDArray[numpy.int64]] = []
-        self._tables: list[FloatArray] = []
-        for group in self._groups:
-            names = [name for name in group.decisions if name in encoding.columns]
-            radices = [len(encoding.values[name]) for name in names]
-            self._columns.append([encoding.columns[name] for name in names])
-            self._strides.append(numpy.cumprod([1, *radices[:-1]], dtype=numpy.int64))
-            self._tables.append(numpy.full(int(numpy.prod(radices, dtype=numpy.int64)), numpy.nan))
+        self._look_ups = [_LookUp(group, encoding) for group in self._groups]
+        self._group_of_name: dict[str, int] = {}
 
     def predict(self, codes: Codes) -> FloatArray:
         """The latencies of rows of decisions in milliseconds, `[num_archs]`; equal to `estimate`.
@@ -84,33 +106,32 @@ class LatencyModel:
         Raises:
             MissingLatencyError: A block of one of them is not among the known ones.
         """
-        indices = [codes[:, columns] @ strides for columns, strides in zip(self._columns, self._strides, strict=True)]
-        for group, (table, index) in enumerate(zip(self._tables, indices, strict=True)):
-            unknown = numpy.flatnonzero(numpy.isnan(table[index]))
-            for row in unknown[numpy.unique(index[unknown], return_index=True)[1]]:
-                if numpy.isnan(table[index[row]]):
-                    self._fill(codes[row], [int(index[row]) for index in indices])
-            assert not numpy.isnan(table[index]).any(), group
         latencies_ms = numpy.zeros(len(codes))
-        for table, index in zip(self._tables, indices, strict=True):
-            latencies_ms += table[index]
+        for look_up in self._look_ups:
+            places = look_up.places(codes)
+            unknown = numpy.flatnonzero(numpy.isnan(look_up.table_ms[places]))
+            for row in unknown[numpy.unique(places[unknown], return_index=True)[1]]:
+                self._enter(codes[row])
+            latencies_ms += look_up.repeats(codes) * look_up.table_ms[places]
         return latencies_ms
 
-    def _fill(self, row: Codes, indices: Sequence[int]) -> None:
+    def _enter(self, row: Codes) -> None:
         """Enters what one network has of every group."""
         arch = self.encoding.decode(row)
         sums_ms = [0.0] * len(self._groups)
-        for block, latency_ms in zip(walk(arch), self._latencies_ms(arch), strict=True):
-            sums_ms[self._group_of(block.name)] += latency_ms
-        for table, index, sum_ms in zip(self._tables, indices, sums_ms, strict=True):
-            table[index] = sum_ms
-
-    def _latencies_ms(self, arch: ArchConfig) -> Iterable[float]:
-        return (latency_ms for _, latency_ms in self._blocks.medians(arch))
+        for block in walk(arch):
+            if block.spec not in self._blocks.known:
+                raise self._blocks.missing_error(arch)
+            sums_ms[self._group_of(block.name)] += self._blocks.known[block.spec].latency_ms
+        for look_up, sum_ms in zip(self._look_ups, sums_ms, strict=True):
+            place = look_up.places(row[None])
+            look_up.table_ms[place] = sum_ms / look_up.repeats(row[None])
 
     def _group_of(self, block_name: str) -> int:
-        belongs = (index for index, group in enumerate(self._groups) if block_name.startswith(group.prefixes))
-        return next(belongs, len(self._groups) - 1)
+        if block_name not in self._group_of_name:
+            belongs = (index for index, group in enumerate(self._groups) if block_name.startswith(group.prefixes))
+            self._group_of_name[block_name] = next(belongs, len(self._groups) - 1)
+        return self._group_of_name[block_name]
 
 
 def _groups(space: SearchSpace) -> Iterator[_Group]:
@@ -130,13 +151,8 @@ def _groups(space: SearchSpace) -> Iterator[_Group]:
         for way, name in (("down", down), ("up", up)):
             yield _Group(
                 prefixes=(f"{name}.attentions",),
-                decisions=(
-                    *around,
-                    f"{stage}.{way}_blocks",
-                    f"{stage}.{way}_depth",
-                    f"{stage}.{way}_attention",
-                    *shared,
-                ),
+                decisions=(*around, f"{stage}.{way}_depth", f"{stage}.{way}_attention", *shared),
+                repeated_by=f"{stage}.{way}_blocks",
             )
         if mid:
             yield _Group(prefixes=("mid_block.attentions",), decisions=(*around, *mid, *shared))
