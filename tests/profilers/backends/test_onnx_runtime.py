@@ -1,0 +1,76 @@
+"""ONNX Runtime's files compute what torch computes, and it says which provider took which node."""
+
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+
+from profilers.backends.abstract import DeviceUnavailableError
+from profilers.backends.registry import open_backend
+from profilers.subject import Subject
+from search_space.errors import UsageError
+from search_space.space import random_arch
+from search_space.spaces import search_space
+from search_space.walk import block_specs
+from tests.profilers.backends.numbers import Array, reference, relative_error
+
+ARCH = random_arch(search_space("tiny"), 0)
+BLOCKS = {spec.kind: Subject.of_block(spec) for spec in block_specs(ARCH)}
+
+
+def _run_file(path: Path, subject: Subject) -> tuple[object, Array]:
+    inputs, expected = reference(subject)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    feeds = {graph_input.name: array for graph_input, array in zip(session.get_inputs(), inputs, strict=True)}
+    (output,) = session.run(None, feeds)
+    return output, expected
+
+
+def test_a_network_s_file_computes_what_the_module_computes(tmp_path: Path) -> None:
+    subject = Subject.of_network(ARCH)
+    open_backend("host-onnxruntime").prepare(subject, tmp_path / "network")
+    assert relative_error(*_run_file(tmp_path / "network", subject)) < 1e-4
+
+
+@pytest.mark.parametrize("kind", sorted(BLOCKS.keys() - {"norm_out"}))  # which has no weights to quantize
+def test_int8_is_near_and_not_equal(kind: str, tmp_path: Path) -> None:
+    subject, path = BLOCKS[kind], tmp_path / "block"
+    open_backend("host-onnxruntime:precision=int8").prepare(subject, path)
+    assert any("Integer" in node.op_type for node in onnx.load(path).graph.node)
+    assert 0 < relative_error(*_run_file(path, subject)) < 0.05
+    assert [path] == list(tmp_path.iterdir())  # the float32 file is gone
+
+
+def test_placement_counts_every_node_once(tmp_path: Path) -> None:
+    subject, path = BLOCKS["residual"], tmp_path / "block"
+    backend = open_backend("host-onnxruntime")
+    backend.prepare(subject, path)
+    placement = backend.load(subject, path).placement
+    num_nodes = len([node for node in onnx.load(path).graph.node if node.op_type != "Constant"])
+    assert placement is not None
+    assert set(placement) == {"CPUExecutionProvider"}
+    assert 0.5 * num_nodes < placement["CPUExecutionProvider"] <= num_nodes  # constant nodes are folded first
+
+
+@pytest.mark.skipif("AzureExecutionProvider" not in onnxruntime.get_available_providers(), reason="not in this build")
+def test_placement_tells_what_a_provider_left_to_the_processor(tmp_path: Path) -> None:
+    subject, path = BLOCKS["conv"], tmp_path / "block"
+    backend = open_backend("host-onnxruntime:provider=Azure")  # it takes remote calls only, of which there are none
+    backend.prepare(subject, path)
+    assert backend.device.name == "host-onnxruntime:provider=azure"
+    assert backend.device.runtime.endswith("AzureExecutionProvider")
+    assert set(backend.load(subject, path).placement or ()) == {"CPUExecutionProvider"}
+
+
+@pytest.mark.skipif("QNNExecutionProvider" in onnxruntime.get_available_providers(), reason="it is in this build")
+def test_a_provider_of_another_build_is_unavailable() -> None:
+    with pytest.raises(DeviceUnavailableError, match="install the build of ONNX Runtime with QNN") as caught:
+        open_backend("host-onnxruntime:provider=qnn")
+    assert "cpu" in str(caught.value)
+
+
+def test_a_provider_nobody_knows_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="did you mean cpu") as caught:
+        open_backend("host-onnxruntime:provider=cpuu")
+    assert not isinstance(caught.value, DeviceUnavailableError)
