@@ -146,6 +146,7 @@ images = sample(
     steps={sampling.steps},
     guidance={sampling.guidance},
     timestep_shift={sampling.timestep_shift},
+    renewal={sampling.renewal},
     seed={sampling.seed},
 )  # [1, 3, {image_size}, {image_size}] in [-1, 1]
 save_grid(images, prompts, Path("sampled.png"))
@@ -186,6 +187,15 @@ def _sampler_section(model: TextToImage, sampling: SamplingConfig) -> str:
 2. At each time t, run `unet` with `timestep` = 1000 t twice: with the caption's context (v_text) and with the empty
    caption's (v_empty). {_PREDICTION[model.prediction]}
    v = v_empty + {sampling.guidance} (v_text - v_empty).
-3. `sample` += (next t - t) v. After the last step it is the picture's latent.
+3. `sample` += (next t - t) v. After the last step it is the picture's latent.{_renewal(sampling.renewal)}
 4. Decode: channel c f f + i f + j at (y, x) becomes colour c at (f y + i, f x + j), with f = {codec.factor}; then times
    {codec.standard_deviation} plus {codec.mean}, clipped to -1..1. `{CONFIG_FILE}` holds these under `codec`."""
+
+
+def _renewal(part: float) -> str:
+    """The sentence that drawing noise anew adds to a step of the sampler."""
+    if part == 0:
+        return ""
+    return f"""
+   Before it, with e = `sample` + (1 - t) v and new normal noise n, also
+   `sample` += (next t) ((sqrt(1 - {part}^2) - 1) e + {part} n)."""

@@ -145,11 +145,14 @@ class SamplingConfig:
     """Classifier-free guidance; 1 is the conditional model alone."""
     timestep_shift: float = 1.0
     """Above 1, more of the steps are spent near noise."""
+    renewal: float = 0.0
+    """How much of the noise every step draws anew: 0 is Euler's method; 1 makes fewer mistakes and less variety."""
     seed: int = 0
-    """Decides the starting noise."""
+    """Decides all noise."""
 
     def __post_init__(self) -> None:
         _check(self.steps >= 1, f"sampling steps {self.steps}", "an integer from 1")
+        _check(0 <= self.renewal <= 1, f"sampling renewal {self.renewal}", "0 to 1")
         _check(self.timestep_shift > 0, f"sampling timestep_shift {self.timestep_shift}", "above 0")
 
 

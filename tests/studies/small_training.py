@@ -71,7 +71,7 @@ def small_config(*, num_steps: int = 6) -> StudyConfig:
         winner_training=TrainingConfig(
             **{**vars(training), "distillation": DistillationConfig(output_weight=1.0, feature_weight=1.0)}
         ),
-        sampling=SamplingConfig(steps=2, guidance=2.0),
+        sampling=SamplingConfig(steps=2, guidance=2.0, renewal=0.6),
         num_score_prompts=6,
         num_grid_prompts=4,
     )

@@ -1,6 +1,8 @@
 """An export holds the very model that was trained, in every format, and its card is enough to draw with it."""
 
+import dataclasses
 import json
+import math
 import re
 import subprocess
 import sys
@@ -29,7 +31,7 @@ from studies.card import latency_rows
 from studies.exported import export_trained, text_encoder_module
 from studies.trained import TrainedWinner
 from tests.studies.small_training import small_arch, small_config, train_small
-from training.flow_matching import sample
+from training.flow_matching import new_noise, sample
 from training.model import load_text_to_image
 from training.text_encoder import token_ids
 
@@ -144,12 +146,17 @@ def test_following_the_card_with_onnx_alone_draws_the_same_picture(trained: Trai
         v_text, v_empty = (
             unet.run(None, {"sample": latent, "timestep": timestep, "context": one})[0] for one in (text, empty)
         )
-        latent = latent + numpy.float32(after - t) * (v_empty + sampling.guidance * (v_text - v_empty))
+        v = v_empty + sampling.guidance * (v_text - v_empty)
+        r = sampling.renewal
+        e = latent + (1 - t) * v
+        n = new_noise(latent.shape, step=step, seed=sampling.seed).numpy()
+        latent = latent + after * ((math.sqrt(1 - r**2) - 1) * e + r * n)
+        latent = (latent + (after - t) * v).astype(numpy.float32)
     f = codec["factor"]
     picture = latent.reshape(3, f, f, 8, 8).transpose(0, 3, 1, 4, 2).reshape(1, 3, 8 * f, 8 * f)
     picture = numpy.clip(picture * codec["standard_deviation"] + codec["mean"], -1, 1)
 
-    expected = sample(trained.load(), [prompt], steps=sampling.steps, guidance=sampling.guidance, seed=sampling.seed)
+    expected = sample(trained.load(), [prompt], **dataclasses.asdict(sampling))
     numpy.testing.assert_allclose(picture, expected.numpy(), atol=1e-4)
 
 

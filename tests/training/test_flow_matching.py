@@ -20,6 +20,8 @@ from training.flow_matching import (
 )
 from training.model import TextToImage
 
+GAUSSIAN_MEAN, GAUSSIAN_SPREAD = 0.7, 0.3
+
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
@@ -71,23 +73,43 @@ def test_euler_times_fall_from_one_to_zero() -> None:
 
 @pytest.mark.parametrize(("num_steps", "tolerance"), [(50, 0.03), (400, 0.004)])
 def test_euler_turns_noise_into_a_gaussian_whose_velocity_is_known(num_steps: int, tolerance: float) -> None:
-    """For x_0 ~ N(m, s^2), E[v | x_t] is linear in x_t and the exact flow maps eps to m + s eps."""
-    mean, spread = 0.7, 0.3
-
-    def velocity(latent: Tensor, t: Tensor) -> Tensor:
-        t = t.view(-1, 1, 1, 1)
-        variance = (1 - t) ** 2 * spread**2 + t**2
-        slope = (t - (1 - t) * spread**2) / variance
-        return -mean + slope * (latent - (1 - t) * mean)
-
+    """For x_0 ~ N(m, s^2) the exact flow maps eps to m + s eps."""
     noise = _random(8, 2, 4, 4).double()
-    latent = integrate(velocity, noise, num_steps=num_steps)
-    assert (latent - (mean + spread * noise)).abs().max() < tolerance * noise.abs().max()
+    latent = integrate(_gaussian_velocity, noise, num_steps=num_steps)
+    assert (latent - (GAUSSIAN_MEAN + GAUSSIAN_SPREAD * noise)).abs().max() < tolerance * noise.abs().max()
+
+
+@pytest.mark.parametrize("renewal", [0.5, 1.0])
+def test_renewed_noise_narrows_a_gaussian_exactly_as_it_should(renewal: float) -> None:
+    """The velocity is linear in the latent, so the variance after every step follows from the one before."""
+    num_steps = 20
+    variance = 1.0
+    for step in range(num_steps):
+        now, after = 1 - step / num_steps, 1 - (step + 1) / num_steps
+        total = (1 - now) ** 2 * GAUSSIAN_SPREAD**2 + now**2
+        clean, noise = (1 - now) * GAUSSIAN_SPREAD**2 / total, now / total  # of the latent's deviation from its mean
+        kept = math.sqrt(1 - renewal**2) * after * noise
+        variance = ((1 - after) * clean + kept) ** 2 * variance + (after * renewal) ** 2
+
+    latent = integrate(
+        _gaussian_velocity, _random(2000, 2, 4, 4).double(), num_steps=num_steps, renewal=renewal, seed=3
+    )
+    assert latent.mean().item() == pytest.approx(GAUSSIAN_MEAN, abs=0.01)
+    assert latent.std().item() == pytest.approx(math.sqrt(variance), rel=0.02)
+    assert math.sqrt(variance) < GAUSSIAN_SPREAD
 
 
 def test_one_euler_step_is_exact_when_the_velocity_is_constant() -> None:
     clean, noise = _random(2, 3, 4, 4, seed=1), _random(2, 3, 4, 4, seed=2)
     assert torch.allclose(integrate(lambda latent, t: noise - clean, noise, num_steps=1), clean, atol=1e-6)
+
+
+def _gaussian_velocity(latent: Tensor, t: Tensor) -> Tensor:
+    """E[v | x_t] where x_0 ~ N(m, s^2): linear in x_t."""
+    t = t.view(-1, 1, 1, 1)
+    variance = (1 - t) ** 2 * GAUSSIAN_SPREAD**2 + t**2
+    slope = (t - (1 - t) * GAUSSIAN_SPREAD**2) / variance
+    return -GAUSSIAN_MEAN + slope * (latent - (1 - t) * GAUSSIAN_MEAN)
 
 
 def test_guidance_one_is_the_conditional_and_zero_the_unconditional() -> None:
@@ -101,15 +123,16 @@ def test_the_error_of_a_picture_is_its_own() -> None:
     assert error.tolist() == [1, 4]
 
 
-def test_sampling_repeats_bit_for_bit_and_starts_with_the_same_pictures(model: TextToImage) -> None:
-    first = sample(model, ["red", "blue"], steps=2, seed=5)
-    again = sample(model, ["red", "blue"], steps=2, seed=5)
-    more = sample(model, ["red", "blue", "green"], steps=2, seed=5)
+@pytest.mark.parametrize("renewal", [0.0, 0.8])
+def test_sampling_repeats_bit_for_bit_and_starts_with_the_same_pictures(model: TextToImage, renewal: float) -> None:
+    first = sample(model, ["red", "blue"], steps=3, seed=5, renewal=renewal)
+    again = sample(model, ["red", "blue"], steps=3, seed=5, renewal=renewal)
+    more = sample(model, ["red", "blue", "green"], steps=3, seed=5, renewal=renewal)
     assert first.shape == (2, 3, 8, 8)
     assert first.abs().max() <= 1
     assert torch.equal(first, again)
     assert torch.allclose(first, more[:2], atol=1e-5)
-    assert not torch.equal(first, sample(model, ["red", "blue"], steps=2, seed=6))
+    assert not torch.equal(first, sample(model, ["red", "blue"], steps=3, seed=6, renewal=renewal))
 
 
 def test_sampling_with_guidance_one_ignores_the_empty_caption(model: TextToImage) -> None:
