@@ -18,6 +18,7 @@ PACKAGES = ("search_space", "training", "deploy", "proxies", "profilers", "studi
 COMMANDS = (
     "search_space.describe",
     "profilers.measure",
+    "profilers.bundle",
     "profilers.check",
     "profilers.estimate",
     "profilers.transfer",
