@@ -23,7 +23,7 @@ class CheckOptions:
     space: str = "tiny"
     """Search space: tiny or snapgen."""
     device: str = DEFAULT_DEVICE
-    """Device: host-onnxruntime, host-torch or exact."""
+    """Device, with its options if any: host-onnxruntime, host-openvino:threads=2, exact..."""
     storage: str = DEFAULT_STORAGE
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
     seed: int = 0

@@ -26,7 +26,7 @@ class RunOptions:
     storage: str | None = None
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database; a file in --out by default."""
     device: str | None = None
-    """Whose latency counts: host-onnxruntime, host-torch or exact."""
+    """Whose latency counts: a device as profilers.measure takes it, such as host-onnxruntime:threads=2."""
     data: str | None = None
     """What to learn: scenes, digits, or a folder of captioned images."""
     max_latency_ms: float | None = None

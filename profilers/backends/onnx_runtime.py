@@ -74,6 +74,10 @@ class OnnxRuntimeBackend(AbstractBackend):
             threads=self._options.threads,
         )
 
+    @property
+    def times_single_runs(self) -> bool:
+        return self._provider == _CPU
+
     def prepare(self, subject: Subject, path: Path) -> None:
         from profilers.backends.onnx_files import export_subject
 
