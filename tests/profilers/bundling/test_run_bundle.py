@@ -1,5 +1,6 @@
 """The one file that travels: it trusts no file it did not check, loses no round, and needs nothing of the project."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from profilers.bundling.run_bundle import (
     connected_device,
     groups,
     is_finished,
+    load_packed,
     measure,
     verified_manifest,
 )
@@ -60,6 +62,13 @@ def test_without_macos_it_says_so(bundle: Path) -> None:
     assert "only on macOS" in stopped.stderr
     assert stopped.stderr.count("\n") <= 3
     assert not (bundle / "results.json").exists()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="here it would really load")
+def test_coremltools_takes_a_model_up_to_the_point_where_core_ml_is_missing(bundle: Path) -> None:
+    archive_path = next((bundle / "models").iterdir())
+    with asyncio.Runner() as events, pytest.raises(ValueError, match="Failed to load model"):
+        load_packed(archive_path, units="cpu_and_ne", remote=None, num_loads=1, events=events)
 
 
 def test_help_needs_no_library(bundle: Path) -> None:
