@@ -9,3 +9,8 @@ def test_record_is_strict_json_with_what_moves_a_measurement() -> None:
     assert document["context_switches"] > 0
     assert document["steal_s"] >= 0
     assert {"python", "torch", "onnxruntime"} <= set(document["versions"])
+
+
+def test_where_no_sensor_is_shown_nobody_knows_whether_it_was_too_hot() -> None:
+    environment = record_environment()
+    assert (environment.is_throttled is None) == (environment.sensors == ())
