@@ -3,8 +3,8 @@
 A cold small block can take 39 times its median, so every subject is warmed up once after loading, and runs once untimed
 shortly before it is timed. But a block must not be too warm either. Run in a tight loop it finds its weights in the
 innermost cache, where they never are inside a network: by the time a block's turn comes again, all the other blocks
-have run. Measured on two cores with 512 KiB of cache each, the sum of blocks timed in a loop is 14 % below the whole
-network; of blocks timed one run at a time, each after another block's run, 3 % above it, 2.4 of which are the calls
+have run. Measured on two cores with 512 KiB of level-2 cache each, the sum of blocks timed in a loop is 14 % below the
+whole network; of blocks timed one run at a time, in network order, 4 % above it, 2 of which are the calls
 into the runtime. A whole network follows itself when it is used, so it is timed in a loop.
 
 Where a single run cannot be timed, because a GPU queues it or a browser's clock is coarse, blocks are looped as well.
