@@ -183,8 +183,10 @@ class SubjectGroup:
 
     def _samples_in_turn_ms(self, worker: Worker, subjects: list[Subject]) -> dict[Subject, tuple[float, float]]:
         """A sample of each block; where they are too few, others that are loaded run in turn with them."""
-        others = [subject for subject in self._loaded if self._is_in_turn(subject) and subject not in subjects]
-        ring = subjects + self._random.sample(others, min(self._num_too_few(subjects), len(others)))
+        ring = list(subjects)
+        if num_too_few := self._num_too_few(subjects):
+            others = [subject for subject in self._loaded if self._is_in_turn(subject) and subject not in subjects]
+            ring += self._random.sample(others, min(num_too_few, len(others)))
         self._random.shuffle(ring)
         num_passes = self._protocol.num_passes
         while True:
@@ -242,7 +244,8 @@ class SubjectGroup:
         num_new = sum(len(self._samples[subject]) <= max_rounds for subject in self._active)
         num_saved = sum(max(max_rounds - len(self._samples[subject]), 0) for subject in finished)
         bar.advance(num_new + num_saved, note=f"round {self._round_index}")
-        self._active = [subject for subject in self._active if subject not in set(finished)]
+        done = set(finished)  # once: for the 10,762 blocks of snapgen a set for each takes minutes
+        self._active = [subject for subject in self._active if subject not in done]
         self._spare += filter(self._is_in_turn, finished)
 
     def _fail(self, subject: Subject, reason: str) -> None:

@@ -40,11 +40,6 @@ class AbstractBackend(ABC):
         """The device as it is on this machine, now."""
 
     @property
-    def is_noisy(self) -> bool:
-        """Whether two runs differ, so that a latency takes many of them."""
-        return True
-
-    @property
     def times_single_runs(self) -> bool:
         """Whether one run can be timed by itself, so that blocks can run in turn; not on a GPU or a coarse clock."""
         return True

@@ -43,10 +43,6 @@ class RooflineBackend(AbstractBackend):
             is_estimate=True,
         )
 
-    @property
-    def is_noisy(self) -> bool:
-        return False
-
     def prepare(self, subject: Subject, path: Path) -> None:
         pass  # nothing is loaded from a file
 
