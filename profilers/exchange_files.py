@@ -1,0 +1,70 @@
+"""A latency table's lines in a file: parquet, where numbers are numbers, or CSV, where everybody can look.
+
+Both hold the same columns and give back exactly what went in; the name's ending decides between them.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from profilers.exchange_checks import checked_export
+from profilers.exchange_csv import COLUMNS, EXCHANGE_VERSION, Cell, cells_of_csv, csv_lines
+from profilers.exchange_parquet import csv_of_parquet, parquet_content
+from profilers.exchange_records import LatencyExport, Line
+from search_space.errors import UsageError
+
+MAX_FILE_BYTES = 256 * 2**20
+
+
+def write_export(export: LatencyExport, path: Path) -> None:
+    """Writes the file whole or not at all.
+
+    Raises:
+        UsageError: The name ends with neither `.parquet` nor `.csv`, or the file cannot be written.
+    """
+    is_parquet = _is_parquet(path)
+    lines = map(_cells, export.lines)
+    if is_parquet:
+        content = parquet_content(lines)
+    else:
+        content = b"".join(csv_lines([list(COLUMNS), *([cells.get(name) for name in COLUMNS] for cells in lines)]))
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", fix="give another -o") from error
+
+
+def read_export(path: Path) -> LatencyExport:
+    """Reads a file that nobody vouches for.
+
+    Raises:
+        UsageError: The file cannot be read, is too large, is of another version, or holds what no table could hold.
+    """
+    is_parquet = _is_parquet(path)
+    content = _content(path)
+    return checked_export(cells_of_csv(csv_of_parquet(content) if is_parquet else content))
+
+
+def _cells(line: Line) -> dict[str, Cell]:
+    return {"schema_version": EXCHANGE_VERSION, "record": line.record, **dataclasses.asdict(line)}
+
+
+def _is_parquet(path: Path) -> bool:
+    if path.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"the file {path} has no format", allowed="names that end with .parquet or .csv")
+    return path.suffix == ".parquet"
+
+
+def _content(path: Path) -> bytes:
+    if not path.is_file():  # a pipe or a device could be read for ever
+        raise UsageError(f"there is no file {path}", fix="check the path")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", fix="check the path") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise UsageError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MiB", fix="export one device into one file")
+    return content
