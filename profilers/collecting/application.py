@@ -165,6 +165,7 @@ class CollectingApplication:
                 "every": PROTOCOL.sentinel_every,
                 "num_samples": SAMPLES_PER_PROBE,
             },
+            "num_passes": PROTOCOL.num_passes,
             "work": None
             if work is None
             else {

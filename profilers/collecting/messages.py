@@ -67,14 +67,14 @@ class Probe(Part):
 
 
 class BlockSample(Part):
-    """One timed loop of one block."""
+    """One sample of one block: some runs in a loop, or one at a time in turn with other blocks."""
 
     key: SubjectKey
     raw_ms: Milliseconds
     """Milliseconds of one run."""
     num_runs: NumRuns
     at_ms: ElapsedMilliseconds
-    """When the timed loop began, since the portion began."""
+    """When its first timed run began, since the portion began."""
 
 
 class BlockFailure(Part):

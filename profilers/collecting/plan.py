@@ -25,6 +25,7 @@ from search_space.specs import BlockSpec, spec_from_key
 
 PROTOCOL = Protocol(max_group_bytes=64 * 2**20)  # a tab of a phone is closed when it takes some hundred MB
 PORTION_SIZE = 200
+_CLOCK_TOLERANCE_MS = 2.0  # a phone's clock may be that coarse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,14 +199,16 @@ def contradiction(portion: Portion, work: Work) -> str | None:
 
 
 def _broken_clock(portion: Portion) -> str | None:
-    """Every timed loop has to be over before the next one begins."""
-    spans = [(probe.at_ms, sum(probe.raw_ms) * probe.num_runs) for probe in portion.probes]
-    spans += [(sample.at_ms, sample.raw_ms * sample.num_runs) for sample in portion.samples]
-    spans.sort()
-    tolerance_ms = 2.0  # a phone's clock may be that coarse
-    for (start_ms, duration_ms), (next_ms, _) in itertools.pairwise(spans):
-        if start_ms + duration_ms > next_ms + tolerance_ms:
-            return "a sample lasted longer than the time until the next one"
+    """Everything has to begin in order, and to fit between two looks at the sentinel."""
+    starts_ms: list[float] = []
+    for probe, following in itertools.pairwise(portion.probes):
+        samples = portion.samples[probe.position : following.position]
+        starts_ms += [probe.at_ms, *(sample.at_ms for sample in samples)]
+        busy_ms = sum(probe.raw_ms) * probe.num_runs + sum(sample.raw_ms * sample.num_runs for sample in samples)
+        if probe.at_ms + busy_ms > following.at_ms + _CLOCK_TOLERANCE_MS:
+            return "the samples lasted longer than the time in which they were taken"
+    if starts_ms != sorted(starts_ms):
+        return "the samples were not taken in their order"
     return None
 
 

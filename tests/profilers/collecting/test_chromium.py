@@ -19,13 +19,15 @@ from profilers.collecting import headless_chromium, page_files
 from profilers.collecting.headless_chromium import ChromiumError, ChromiumPage, find_chromium
 from profilers.subject import Subject
 from search_space.errors import UsageError
-from search_space.specs import ConvSpec, NormOutSpec
+from search_space.specs import BlockSpec, ConvSpec, NormOutSpec
 from tests.profilers.collecting.conftest import HAS_CHROMIUM, HAS_RUNTIME
 
 needs_chromium = pytest.mark.skipif(not HAS_CHROMIUM, reason="needs Debian's package chromium")
 needs_browser = pytest.mark.skipif(
     not (HAS_CHROMIUM and HAS_RUNTIME), reason="needs chromium and scripts/install_browser_runtime"
 )
+
+CONV = ConvSpec(in_channels=4, out_channels=8, size=8)
 
 
 @pytest.fixture
@@ -105,9 +107,8 @@ def test_the_lock_file_names_no_server_and_pins_by_hash() -> None:
 def test_blocks_run_in_a_browser_that_ends_with_its_backend(tmp_path: Path) -> None:
     backend = ChromiumBackend()
     runners = []
-    for index, spec in enumerate(
-        (ConvSpec(in_channels=4, out_channels=8, size=8), NormOutSpec(channels=8, size=8, norm_groups=4))
-    ):
+    specs: tuple[BlockSpec, ...] = (CONV, NormOutSpec(channels=8, size=8, norm_groups=4))
+    for index, spec in enumerate(specs):
         subject, path = Subject.of_block(spec), tmp_path / str(index)
         backend.prepare(subject, path)
         runners.append(backend.load(subject, path))
@@ -116,7 +117,7 @@ def test_blocks_run_in_a_browser_that_ends_with_its_backend(tmp_path: Path) -> N
     assert backend._browser._page.evaluate("crossOriginIsolated"), "or there are no threads and the clock is coarse"
     (tmp_path / "broken").write_bytes(b"no model")
     with pytest.raises(ChromiumError):
-        backend.load(Subject.of_block(ConvSpec(in_channels=4, out_channels=8, size=8)), tmp_path / "broken")
+        backend.load(Subject.of_block(CONV), tmp_path / "broken")
     assert 0 < runners[0].run(1) < 60, "a model that cannot be loaded leaves the others as they are"
     profile = f"snapnas-chromium-{os.getpid()}-"
     assert processes_with(profile)

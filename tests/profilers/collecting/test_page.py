@@ -1,10 +1,12 @@
 """The page in a real browser: it opens the link like a phone, measures, is reloaded, and what it sent is accepted."""
 
+import contextlib
 import json
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,16 @@ def collect(folder: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "profilers.collect", "--storage", storage, "--json", *arguments]
 
 
+@contextlib.contextmanager
+def ended(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Ends the process when the test fails half-way, which would otherwise wait for it."""
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        raise
+
+
 def wait_for(page: ChromiumPage, pattern: str) -> str:
     """Waits until the page's status says this."""
     for _ in range(900):
@@ -37,13 +49,16 @@ def wait_for(page: ChromiumPage, pattern: str) -> str:
 @pytest.mark.timeout(300)
 def test_a_phone_opens_the_link_and_is_in_the_table_when_accepted(tmp_path: Path) -> None:
     command = collect(tmp_path, "--port", "0", "--blocks", "3", "--name", "browser-test")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+        ended(process),
+    ):
         assert process.stdout is not None
         assert process.stderr is not None
         url = next(match[0] for line in process.stderr if (match := re.search(r"http://\S+", line)))
         page = ChromiumPage(url)
         for _ in range(100):
-            if page.evaluate("!document.getElementById('start')?.disabled"):
+            if page.evaluate("document.getElementById('start')?.disabled === false"):
                 break
             time.sleep(0.1)
         assert "#" not in page.evaluate("location.href"), "the token leaves the address bar"

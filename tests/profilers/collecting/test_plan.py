@@ -132,8 +132,10 @@ def test_a_sample_that_outlasts_its_time_is_seen() -> None:
     work = next_work(plan, [])
     assert work is not None
     good = answer(work, plan)
-    long = good.samples[1].model_copy(update={"raw_ms": 60.0})  # two runs, and 100 ms until the next sample
-    assert contradiction(good.model_copy(update={"samples": [good.samples[0], long, *good.samples[2:]]}), work)
+    long = good.samples[1].model_copy(update={"raw_ms": 260.0})  # two runs, and 500 ms until the sentinel's turn
+    late = good.samples[1].model_copy(update={"at_ms": 350.0})
+    for changed in (long, late):
+        assert contradiction(good.model_copy(update={"samples": [good.samples[0], changed, *good.samples[2:]]}), work)
 
 
 def test_a_plan_comes_back_from_its_json_and_another_has_another_id() -> None:
