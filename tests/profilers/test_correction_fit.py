@@ -49,7 +49,7 @@ class World:
         for spec, (low_ms, median_ms, high_ms) in self.table.items():
             scale = correction.scales[block_group(spec)] if correction else 1.0
             known[spec] = KnownBlock(
-                latency_ms=correction.corrected_ms(spec, measurement.median_ms) if correction else median_ms,
+                latency_ms=correction.corrected_ms(spec, median_ms) if correction else median_ms,
                 below_ms=scale * (median_ms - low_ms),
                 above_ms=scale * (high_ms - median_ms),
             )
