@@ -3,6 +3,7 @@
     manifest.json               this; its own sha256 is the job's identity, which the results carry back
     run_bundle.py               the one file that runs on the Mac
     models/<subject id>.zip     a Core ML package each
+    manifests/<sha256>.json     every manifest the folder ever had: results of any of them are ours
 
 `job.json` is written first and says what the folder is for, so that an interrupted run is continued by the same job
 only.
@@ -23,6 +24,7 @@ SCHEMA_VERSION = 1
 """Of the bundle and of the results that come back."""
 
 MANIFEST_FILE = "manifest.json"
+MANIFESTS_FOLDER = "manifests"
 JOB_FILE = "job.json"
 RUNNER_FILE = "run_bundle.py"
 

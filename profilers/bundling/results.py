@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 
 from profilers.backends.core_ml import CoreMLOptions, Units, core_ml_device
 from profilers.bundling.manifest import (
-    MANIFEST_FILE,
+    MANIFESTS_FOLDER,
     STRICT,
     Manifest,
     ModelId,
@@ -206,15 +206,15 @@ def read_results(path: Path, bundle_folder: Path) -> tuple[Manifest, BundleResul
     Raises:
         UsageError: The file is malformed, or not a result of this bundle.
     """
-    manifest_path = bundle_folder / MANIFEST_FILE
-    fix = "give the bundle's folder with --out, and the --space and --device it was written for"
-    manifest = read_document(manifest_path, Manifest, what="a bundle's manifest", fix=fix)
     send_again = "send the file that run_bundle.py wrote"
     if path.is_file() and path.stat().st_size > MAX_RESULTS_BYTES:
         raise UsageError(f"{path} is larger than {MAX_RESULTS_BYTES} bytes", fix=send_again)
     results = read_document(path, BundleResults, what="results of a bundle", fix=send_again)
-    if results.manifest_sha256 != file_sha256(manifest_path):
+    manifest_path = bundle_folder / MANIFESTS_FOLDER / f"{results.manifest_sha256}.json"
+    fix = "give the bundle's folder with --out, or the --space and --device it was written for"
+    if not manifest_path.is_file() or file_sha256(manifest_path) != results.manifest_sha256:
         raise UsageError(f"{path} was measured with another bundle than {bundle_folder}", fix=fix)
+    manifest = read_document(manifest_path, Manifest, what="a bundle's manifest", fix=fix)
     models = {model.model_id for model in manifest.models}
     strangers = {model for entry in results.entries for model in _models(entry)} - models
     if strangers:

@@ -20,6 +20,7 @@ from profilers.backends.core_ml import Layout, Units
 from profilers.bundling.manifest import (
     JOB_FILE,
     MANIFEST_FILE,
+    MANIFESTS_FOLDER,
     RUNNER_FILE,
     SCHEMA_VERSION,
     BundledModel,
@@ -111,6 +112,9 @@ def write_bundle(
         failures=tuple(failures),
     )
     write_document(folder / MANIFEST_FILE, manifest)
+    (folder / MANIFESTS_FOLDER).mkdir(exist_ok=True)
+    sha256 = file_sha256(folder / MANIFEST_FILE)
+    shutil.copyfile(folder / MANIFEST_FILE, folder / MANIFESTS_FOLDER / f"{sha256}.json")
     return WrittenBundle(
         manifest=manifest, num_converted=len(missing) - len(failures), duration_s=time.monotonic() - start_s
     )

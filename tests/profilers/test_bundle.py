@@ -30,7 +30,7 @@ def test_a_bundle_is_written_twice_and_converted_once(tmp_path: Path) -> None:
         (["--device", "core-ml:units=ane"], "cpu_and_ne"),
         (["--device", "core-ml:target=iphone"], "--connected iphone"),
         (["--limit", "-1"], "a limit from 0"),
-        (["--import", "nowhere.json"], "manifest"),
+        (["--import", "nowhere.json"], "nowhere.json"),
     ],
 )
 def test_a_wrong_argument_is_a_short_message(tmp_path: Path, arguments: list[str], named: str) -> None:

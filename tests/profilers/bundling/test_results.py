@@ -12,6 +12,7 @@ from profilers.backends.core_ml import CoreMLOptions, core_ml_device
 from profilers.bundling.manifest import Manifest, read_document
 from profilers.bundling.results import import_results
 from profilers.bundling.run_bundle import Machine
+from profilers.bundling.writing import write_bundle
 from profilers.latency_table import LatencyTable
 from search_space.errors import UsageError
 from tests.profilers.bundling.conftest import MACHINE
@@ -45,6 +46,18 @@ def test_a_second_import_changes_nothing(results: Path, bundle: Path, sqlite_eng
     before = table.samples(DEVICE, subjects), table.records(DEVICE, subjects)
     assert import_results(results, bundle, sqlite_engine).num_new_samples == {DEVICE.name: 0}
     assert (table.samples(DEVICE, subjects), table.records(DEVICE, subjects)) == before
+
+
+def test_results_survive_a_bundle_that_was_written_again(results: Path, bundle: Path, sqlite_engine: Engine) -> None:
+    write_bundle(bundle, "tiny", layout="plain", units=["all"], limit=2)  # another manifest, the same models
+    assert import_results(results, bundle, sqlite_engine).num_new_samples == {DEVICE.name: 16}
+
+
+def test_a_tampered_manifest_of_ours_is_none(results: Path, bundle: Path, sqlite_engine: Engine) -> None:
+    for path in (bundle / "manifests").iterdir():
+        path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(UsageError, match="another bundle"):
+        import_results(results, bundle, sqlite_engine)
 
 
 def test_a_failed_model_is_a_failed_row(results: Path, bundle: Path, sqlite_engine: Engine) -> None:

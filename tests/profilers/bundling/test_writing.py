@@ -31,6 +31,7 @@ def test_every_file_is_named_with_its_hash(written_bundle: Path) -> None:
     assert sorted(path.name for path in written_bundle.iterdir()) == [
         "job.json",
         "manifest.json",
+        "manifests",
         "models",
         "run_bundle.py",
     ]
