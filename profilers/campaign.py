@@ -58,7 +58,7 @@ def run_campaign(
     measure(shuffled, description, protocol)
     records = table.records(device, shuffled)
     unstable = [subject for subject in shuffled if records[subject].status == "unstable"]
-    if len(unstable) <= protocol.max_unstable_share * len(shuffled):
+    if len(unstable) <= max(protocol.num_always_again, protocol.max_unstable_share * len(shuffled)):
         measure(unstable, "measuring again what is unstable", protocol.second_chance())
     else:
         logger.warning("%d of %d are unstable: measure again when the machine is quiet", len(unstable), len(shuffled))

@@ -11,7 +11,8 @@ import os
 import queue
 import shutil
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from profilers.backends.abstract import AbstractBackend
@@ -40,22 +41,21 @@ def prepare_all(paths: Mapping[Subject, Path], backend: AbstractBackend, *, time
             yield subject, _prepare_here(subject, path, backend)
         return
     waiting: queue.SimpleQueue[tuple[Subject, Path]] = queue.SimpleQueue()
-    outcomes: queue.SimpleQueue[Outcome | StorageError] = queue.SimpleQueue()
+    outcomes: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
     for item in paths.items():
         waiting.put(item)
     arguments = (waiting, outcomes, backend.device.name, time_limit_s)
     with ThreadPoolExecutor(num_processes) as threads:
-        tasks = [threads.submit(_prepare_elsewhere, *arguments) for _ in range(num_processes)]
+        for _ in range(num_processes):
+            threads.submit(_prepare_elsewhere, *arguments).add_done_callback(partial(_pass_on, outcomes))
         try:
             for _ in paths:
                 outcome = outcomes.get()
-                if isinstance(outcome, StorageError):
+                if isinstance(outcome, BaseException):
                     raise outcome
                 yield outcome
         finally:
             _drain(waiting)
-    for task in tasks:
-        task.result()
 
 
 def _prepare_here(subject: Subject, path: Path, backend: AbstractBackend) -> str | None:
@@ -71,7 +71,7 @@ def _prepare_here(subject: Subject, path: Path, backend: AbstractBackend) -> str
 
 def _prepare_elsewhere(
     waiting: "queue.SimpleQueue[tuple[Subject, Path]]",
-    outcomes: "queue.SimpleQueue[Outcome | StorageError]",
+    outcomes: "queue.SimpleQueue[Outcome | BaseException]",
     device_name: str,
     time_limit_s: float,
 ) -> None:
@@ -86,7 +86,15 @@ def _prepare_elsewhere(
                     outcomes.put((subject, None))
                 except (SubjectError, WorkerDiedError) as error:
                     is_alive = isinstance(error, SubjectError)
-                    outcomes.put(_full_disk_error(path, str(error)) or (subject, str(error)))
+                    if full_disk := _full_disk_error(path, str(error)):
+                        raise full_disk from error
+                    outcomes.put((subject, str(error)))
+
+
+def _pass_on(outcomes: "queue.SimpleQueue[Outcome | BaseException]", task: "Future[None]") -> None:
+    """Lets an error that ended a thread end the campaign, which would wait for its outcomes for ever."""
+    if error := task.exception():
+        outcomes.put(error)
 
 
 def _full_disk_error(path: Path, reason: str) -> StorageError | None:

@@ -29,6 +29,8 @@ class Protocol:
     """Weights that are loaded at once; a runtime keeps about three copies of them."""
     max_unstable_share: float = 0.25
     """With more than this share unstable the machine is at fault, and measuring again at once would not help."""
+    num_always_again: int = 4
+    """So many unstable subjects are measured again whatever share they are."""
     max_cooling_s: float = 60.0
     """How long a round waits at most for a hot machine to cool down."""
     time_limit_s: float = 120.0

@@ -17,6 +17,7 @@ Some processes prepare instead, several at once and never one that measures, bec
 import dataclasses
 import json
 import mmap
+import os
 import struct
 import sys
 import time
@@ -38,13 +39,15 @@ def main() -> None:
     backend = open_backend(sys.argv[1])
     with Path(sys.argv[2]).open("r+b") as file:
         desk = _Desk(backend, mmap.mmap(file.fileno(), SLOT_FORMAT.size))
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not stand between two answers
     for line in sys.stdin:
         answer: dict[str, Any]
         try:
             answer = desk.answer(json.loads(line))
         except Exception as error:  # noqa: BLE001 - whatever a runtime cannot do is this subject's failure, not ours
             answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 class _Desk:

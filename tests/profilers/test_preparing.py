@@ -58,6 +58,18 @@ def test_a_process_that_dies_costs_the_subject_it_prepared(tmp_path: Path, monke
     assert "SIGKILL" in reasons[0]
 
 
+@pytest.mark.skipif(num_usable_cores() < 2, reason="one core prepares in this process")
+def test_an_error_of_our_own_ends_it_instead_of_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unstartable(Worker):
+        def __enter__(self) -> Self:
+            self.kill()
+            raise OSError("no more processes")
+
+    monkeypatch.setattr("profilers.preparing.Worker", Unstartable)
+    with pytest.raises(OSError, match="no more processes"):
+        list(prepare_all(paths_of(MANY, tmp_path), ExactBackend(), time_limit_s=20))
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
 def test_a_full_disk_is_nobodys_failure_and_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="TMPDIR") as caught:
