@@ -51,6 +51,8 @@ class Claim(Message):
     threads: Annotated[int, Field(ge=1, le=64)]
     num_cores: Annotated[int, Field(ge=1, le=1024)] | None
     """navigator.hardwareConcurrency; None where the browser does not tell."""
+    is_isolated: bool
+    """Whether the page's clock is exact, so that its blocks run in turn; otherwise they are looped."""
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}$")] | None
     """The model from the browser's client hints, where the User-Agent hides it."""
 

@@ -23,12 +23,15 @@ def phone_device(job: Job, claim: Claim, *, user_agent: str) -> Device:
     if claim.model is not None and browser.operating_system.startswith("Android"):
         browser = replace(browser, model=claim.model)
     cores = f"{claim.num_cores} cores" if claim.num_cores else "cores unknown"
+    clock = (
+        "" if claim.is_isolated else ", coarse clock"
+    )  # looped blocks are faster than blocks in turn: never mix them
     return Device(
         name=job.device_name or device_name_of(browser),
         backend="browser",
         hardware=f"{browser.model}, {cores}",
         operating_system=browser.operating_system,
-        runtime=f"onnxruntime-web {runtime_version()} {claim.provider} in {browser.browser}",
+        runtime=f"onnxruntime-web {runtime_version()} {claim.provider} in {browser.browser}{clock}",
         precision="fp32",
         threads=claim.threads,
     )

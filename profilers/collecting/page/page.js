@@ -51,6 +51,7 @@ async function claim(token) {
     provider: session.provider,
     threads: session.threads,
     num_cores: navigator.hardwareConcurrency ?? null,
+    is_isolated: self.crossOriginIsolated,
     model: await model(),
   };
   await run(session, () => ask("/api/claim", { method: "POST", body }));

@@ -59,6 +59,7 @@ class Phone:
             "provider": "wasm",
             "threads": 1,
             "num_cores": 8,
+            "is_isolated": True,
             "model": None,
             **changes,
         }

@@ -186,6 +186,21 @@ def test_models_are_those_of_the_job(phone: Phone) -> None:
     assert phone.ask("GET", "/api/models/0123456789abcdef").status == 404
 
 
+def test_samples_of_an_exact_and_of_a_coarse_clock_never_mix(
+    application: CollectingApplication, store: JobStore
+) -> None:
+    devices = []
+    for is_isolated in (True, False):
+        job, token = store.create(space="tiny", device_name="", max_blocks=1)
+        Phone(application, token).claim(is_isolated=is_isolated)
+        devices.append(store.job(job.job_id).device)
+    exact, coarse = devices
+    assert exact is not None
+    assert coarse is not None
+    assert exact.device_id != coarse.device_id
+    assert coarse.runtime == f"{exact.runtime}, coarse clock"
+
+
 def test_the_browsers_hint_names_the_model_that_the_user_agent_hides(phone: Phone) -> None:
     _, job = phone.claim(model="Pixel 8 Pro")
     assert job["device"] == "browser-pixel-8-pro"

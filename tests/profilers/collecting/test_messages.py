@@ -28,6 +28,7 @@ CLAIM: dict[str, Any] = {
     "provider": "wasm",
     "threads": 2,
     "num_cores": 8,
+    "is_isolated": True,
     "model": "Pixel 8",
 }
 
@@ -72,6 +73,7 @@ BROKEN_CLAIMS: list[tuple[tuple[str | int, ...], object]] = [
     (("threads",), 0),
     (("threads",), 65),
     (("num_cores",), 0),
+    (("is_isolated",), 1),
     (("model",), "<img src=x onerror=alert(1)>"),
     (("model",), "x" * 41),
     (("serial",), "R58M12ABCDE"),
