@@ -68,8 +68,9 @@ def estimate(options: EstimateOptions) -> None:
         interpolate=options.interpolate,
         source=_device(options.source, table) if options.source else None,
     )
+    measured = None if device.is_estimate else table.measurement(device, Subject.of_network(arch))
     cost = pipeline_cost(
-        table.measurement(device, Subject.of_network(arch)) or found,
+        measured or found,
         num_steps=options.steps,
         uses_guidance=options.guidance,
         text_encoder_ms=options.text_encoder_ms or None,

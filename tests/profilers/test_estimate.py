@@ -1,6 +1,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -23,7 +24,7 @@ RESIDUAL = next(spec for spec in block_specs(ARCH) if isinstance(spec, ResidualS
 
 
 @pytest.fixture
-def arguments(tmp_path: Path, sqlite_engine: Engine, quick_protocol: Protocol) -> dict[str, str]:
+def arguments(tmp_path: Path, sqlite_engine: Engine, quick_protocol: Protocol) -> dict[str, Any]:
     """One architecture, and the table of its blocks and of some residual blocks."""
     others = [spec for spec in reachable_specs(search_space("tiny")) if isinstance(spec, ResidualSpec)]
     subjects = [Subject.of_block(spec) for spec in {*block_specs(ARCH), *others[:24]}]
@@ -33,7 +34,7 @@ def arguments(tmp_path: Path, sqlite_engine: Engine, quick_protocol: Protocol) -
     return {"arch": str(path), "device": "exact", "storage": str(sqlite_engine.url)}
 
 
-def test_the_document_adds_up(arguments: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_document_adds_up(arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     estimate(EstimateOptions(**arguments, steps=4, guidance=True, decoder_ms=7.0, json=True))
     document = json.loads(capsys.readouterr().out)
     expected_ms = math.fsum(map(exact_latency_ms, block_specs(ARCH)))
@@ -47,7 +48,7 @@ def test_the_document_adds_up(arguments: dict[str, str], capsys: pytest.CaptureF
 
 
 def test_people_read_kinds_interval_and_picture(
-    arguments: dict[str, str], sqlite_engine: Engine, capsys: pytest.CaptureFixture[str]
+    arguments: dict[str, Any], sqlite_engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     LatencyTable(sqlite_engine).set_correction(ExactBackend().device, one_scale(1.1))
     estimate(EstimateOptions(**arguments))
@@ -63,7 +64,7 @@ def test_people_read_kinds_interval_and_picture(
 
 
 def test_a_guessed_block_is_flagged_and_widens_the_interval(
-    arguments: dict[str, str], sqlite_engine: Engine, capsys: pytest.CaptureFixture[str]
+    arguments: dict[str, Any], sqlite_engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     LatencyTable(sqlite_engine).forget(ExactBackend().device, [Subject.of_block(RESIDUAL)])
     with pytest.raises(UsageError, match="no latency of"):
@@ -78,18 +79,30 @@ def test_a_guessed_block_is_flagged_and_widens_the_interval(
 
 
 def test_a_device_of_the_table_is_found_by_its_id(
-    arguments: dict[str, str], capsys: pytest.CaptureFixture[str]
+    arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     estimate(EstimateOptions(**{**arguments, "device": ExactBackend().device.device_id}, json=True))
     assert json.loads(capsys.readouterr().out)["device"] == "exact"
 
 
-def test_a_device_that_nobody_knows_is_refused(arguments: dict[str, str]) -> None:
+def test_a_formula_never_measures_not_even_a_whole_network(
+    arguments: dict[str, Any],
+    sqlite_engine: Engine,
+    quick_protocol: Protocol,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_campaign([Subject.of_network(ARCH)], ExactBackend(), LatencyTable(sqlite_engine), protocol=quick_protocol)
+    estimate(EstimateOptions(**arguments, json=True))
+    parts = json.loads(capsys.readouterr().out)["picture"]["parts"]
+    assert [part["source"] for part in parts] == ["estimated"]
+
+
+def test_a_device_that_nobody_knows_is_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="unknown device"):
         estimate(EstimateOptions(**{**arguments, "device": "exakt"}))
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"decoder_ms": -1.0}, {"text_encoder_ms": float("nan")}])
-def test_numbers_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+def test_numbers_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         EstimateOptions(arch="sd15", **wrong)

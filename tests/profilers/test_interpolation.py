@@ -68,5 +68,5 @@ def test_a_kind_stands_in_for_options_that_nobody_measured() -> None:
 
 def test_too_few_blocks_give_no_guess() -> None:
     upsamplers = [spec for spec in SPECS if isinstance(spec, UpsampleSpec)]
-    few = {spec: 1.0 for spec in upsamplers[: MIN_NEIGHBOURS - 1]}
+    few: dict[BlockSpec, float] = {spec: 1.0 for spec in upsamplers[: MIN_NEIGHBOURS - 1]}
     assert Interpolator(few).interpolate(upsamplers[-1]) is None
