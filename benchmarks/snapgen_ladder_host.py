@@ -169,13 +169,14 @@ def _page(results: Sequence[EditResult], device: Device, *, latent: int, num_rou
     environment = record_environment()
     command = f"python -m benchmarks.snapgen_ladder_host --device {device.name} --latent {latent} --rounds {num_rounds}"
     here = f"{device.hardware}, {device.operating_system}"
+    load = "not shown" if environment.load_average is None else f"{environment.load_average:.1f}"
     runtime = f"{device.runtime}, {device.precision}, {device.threads} thread, Python {platform.python_version()}"
     lines = [
         f"# SnapGen's ablation on this machine, at {latent} x {latent} latents",
         "",
         f"- command: `{command}`",
         f"- date: {environment.recorded_at}, commit {environment.commit or 'unknown'}",
-        f"- hardware: {here}, load average at the end {environment.load_average}",
+        f"- hardware: {here}, load average at the end {load}",
         f"- runtime: {runtime}",
         f"- {num_rounds} rounds, before and after the edit in turn; median ratio, 95 % bootstrap interval",
         "- phone: iPhone 15 Pro, 1024 px (128 x 128 latents), published in arXiv:2412.09619, Table 1",
@@ -216,8 +217,8 @@ def _difference(result: EditResult) -> str:
         verdict = f"{points:.1f} points less is saved here than on the phone"
     else:
         verdict = f"{-points:.1f} points more is saved here than on the phone"
-    sign = "the sign is certain" if low * high > 0 else "the interval holds zero: not even the sign is certain"
-    return f"- {edit.title}: {verdict}; {sign}."
+    doubt = "" if low * high > 0 else "; the interval holds zero, so not even the sign is known"
+    return f"- {edit.title}: {verdict}{doubt}."
 
 
 def _macs_percent(edit: Edit, latent: int | None = None) -> float:

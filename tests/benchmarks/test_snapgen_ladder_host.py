@@ -1,6 +1,9 @@
 """The ladder's benchmark measures what it says, on networks small enough for a test."""
 
 import dataclasses
+import json
+import subprocess
+import sys
 
 import pytest
 
@@ -44,6 +47,16 @@ def test_a_change_is_the_median_of_ratios_taken_round_by_round() -> None:
     assert slowing_machine.change_percent == pytest.approx(-50)
     low, high = slowing_machine.interval_percent
     assert low <= slowing_machine.change_percent <= high
+
+
+def test_the_command_sets_the_host_beside_the_phone() -> None:
+    command = [sys.executable, "-m", "benchmarks.snapgen_ladder_host", "--device", "exact", "--quick", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    edits = json.loads(done.stdout)["edits"]
+    assert [edit["change_percent"] for edit in edits] == pytest.approx([e["macs_percent"] for e in edits], abs=0.1)
+    assert "| one key/value head | " in done.stderr
+    assert "1.8 points less is saved here than on the phone." in done.stderr
+    assert "the paper gives no latency" in done.stderr
 
 
 def test_a_latent_that_cannot_be_halved_twice_is_refused() -> None:
