@@ -151,13 +151,15 @@ def _unequal(blocks: Sequence[MeasuredBlock]) -> Iterator[Anomaly]:
         fastest, slowest = group[0], group[-1]
         ratio = slowest.median_ms / fastest.median_ms
         if slowest.low_ms > fastest.high_ms and ratio > 1 + MIN_INEQUALITY:
-            explanation = f"same counts; {_differences(fastest.spec, slowest.spec)}"
+            explanation = (
+                f"{len(group)} blocks with equal counts, differing in {_differences(fastest.spec, slowest.spec)}"
+            )
             yield Anomaly(kind="unequal", blocks=tuple(group), ratio=ratio, explanation=explanation)
 
 
 def _differences(first: BlockSpec, second: BlockSpec) -> str:
     fields, others = dataclasses.asdict(first), dataclasses.asdict(second)
-    return ", ".join(f"{name} {fields[name]} or {others[name]}" for name in fields if fields[name] != others[name])
+    return ", ".join(name for name in fields if fields[name] != others[name])
 
 
 def _with_two_modes(blocks: Sequence[MeasuredBlock]) -> Iterator[Anomaly]:

@@ -20,18 +20,20 @@ def anomaly_table(anomalies: Sequence[Anomaly]) -> "Table":
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("finding", "difference", "what"):
-        table.add_column(title, justify="left" if title != "difference" else "right")
+    table.add_column("finding", no_wrap=True)
+    table.add_column("difference", justify="right", no_wrap=True)
+    table.add_column("what", max_width=32)
     table.add_column("ms", justify="right", no_wrap=True)
-    table.add_column("block", ratio=1)
+    table.add_column("block")
     num_shown: Counter[str] = Counter()
     for anomaly in anomalies:
         num_shown[anomaly.kind] += 1
         if num_shown[anomaly.kind] <= MAX_FINDINGS_OF_A_KIND:
             rows = _shown_blocks(anomaly)
             cells = (anomaly.kind, f"{anomaly.ratio - 1:.0%}", anomaly.explanation)
-            for row, head in zip(rows, [cells, *[("", "", "")] * (len(rows) - 1)], strict=True):
-                table.add_row(*head, f"{row.median_ms:.4g}", _short(row.spec))
+            table.add_row(*cells, f"{rows[0].median_ms:.4g}", _short(rows[0].spec))
+            for row in rows[1:]:
+                table.add_row("", "", "", f"{row.median_ms:.4g}", _change(rows[0].spec, row.spec))
             table.add_section()
     return table
 
@@ -42,8 +44,13 @@ def _shown_blocks(anomaly: Anomaly) -> tuple[MeasuredBlock, ...]:
 
 def _short(spec: BlockSpec) -> str:
     """The spec in as few words as leave it distinct: what is off or zero is left out."""
-    fields = ((name, value) for name, value in dataclasses.asdict(spec).items() if value not in (0, False, "none"))
-    return f"{spec.kind} {' '.join(name if value is True else f'{name}={value}' for name, value in fields)}"
+    fields = dataclasses.asdict(spec).items()
+    return f"{spec.kind} {' '.join(f'{name}={value}' for name, value in fields if value not in (0, False, 'none'))}"
+
+
+def _change(first: BlockSpec, second: BlockSpec) -> str:
+    fields, others = dataclasses.asdict(first), dataclasses.asdict(second)
+    return f"the same, but {' '.join(f'{name}={others[name]}' for name in fields if fields[name] != others[name])}"
 
 
 def anomaly_summary(

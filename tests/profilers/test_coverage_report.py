@@ -11,7 +11,7 @@ from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample
 from profilers.subject import Subject
 from search_space.errors import UsageError
-from search_space.specs import BlockSpec, spec_key
+from search_space.specs import BlockSpec, NormOutSpec, spec_key
 
 
 def measure(table: LatencyTable, device: Device, spec: BlockSpec, *raw_ms: float) -> None:
@@ -31,7 +31,7 @@ def test_every_block_is_in_one_group_and_another_version_makes_it_stale(
     table, now = LatencyTable(engine), ExactBackend().device
     before = dataclasses.replace(now, runtime="exact 0")
     steady, shaky, broken, absent = small_specs
-    stale = dataclasses.replace(steady, size=32)
+    stale = NormOutSpec(channels=8, size=32, norm_groups=4)
     specs = (*small_specs, stale)
     measure(table, now, steady, *[1.0] * 6)
     measure(table, now, shaky, 1.0, 2.0, 3.0)
