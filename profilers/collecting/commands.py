@@ -51,37 +51,36 @@ def serve_job(
         raise UsageError(f"--name {device_name!r} was given", allowed="up to 40 letters, digits, dots and dashes")
     address = _address(listen)
     store, table = JobStore(engine), LatencyTable(engine)
-    job, token = store.create(space=space, device_name=device_name, max_blocks=max_blocks)
+    _, token = store.create(space=space, device_name=device_name, max_blocks=max_blocks)
     reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="snapnas-collecting-") as folder:
         application = CollectingApplication(store, table, ModelFolder(Path(folder)), on_progress=reports.put)
         with serving(application, address=address, port=port, tls=tls) as served_port:
             _invite(_url(address, served_port, token, tls), is_plain=tls is None and not _is_loopback(address))
-            _show_progress(job, reports)
+            job_id = _show_progress(reports)
             time.sleep(_LAST_ANSWER_S)
-    return _result(store.job(job.job_id), store, table)
+    return _result(store.job(job_id), store, table)
 
 
-def _show_progress(job: Job, reports: "queue.SimpleQueue[Report]") -> None:
-    """Waits for the page, then until its job is complete."""
-    report = _next_report(job, reports)
+def _show_progress(reports: "queue.SimpleQueue[Report]") -> str:
+    """Follows the first page that reports until its job is complete, and returns the job.
+
+    That may be a page whose server was stopped and is now running again, with a job of its own.
+    """
+    report = reports.get()
     with progress("collecting", total=report.num_total, unit="sample", completed=report.num_done) as bar:
         while report.num_done < report.num_total:
-            num_shown, report = report.num_done, _next_report(job, reports)
-            bar.advance(report.num_done - num_shown)
-
-
-def _next_report(job: Job, reports: "queue.SimpleQueue[Report]") -> Report:
-    """The next report of this job; pages of earlier jobs may be sending as well."""
-    while (report := reports.get()).job_id != job.job_id:
-        pass
-    return report
+            following = reports.get()
+            if following.job_id == report.job_id:
+                bar.advance(following.num_done - report.num_done)
+                report = following
+    return report.job_id
 
 
 def list_jobs(engine: Engine) -> Result:
-    """Every job, with what does not fit."""
+    """Every job that a page has opened, with what does not fit."""
     store, table = JobStore(engine), LatencyTable(engine)
-    results = [_result(job, store, table) for job in store.jobs()]
+    results = [_result(job, store, table) for job in store.jobs() if job.status != "waiting"]
     text = "\n".join(text for text, _ in results) or "nothing was collected yet"
     return text, {"jobs": [document for _, document in results]}
 

@@ -1,6 +1,6 @@
 // The page of a phone: claims the job behind its link, measures, shows how far it is, and goes on after a reload.
 
-import { ask, measure, randomSecret } from "./portions.js";
+import { ask, measure, randomSecret, Refusal } from "./portions.js";
 
 const STORED = "snapnas-session"; // {sessionKey, token, provider, threads}
 
@@ -72,10 +72,11 @@ async function run(session, open) {
     startedDone = job.num_done;
     job = await measure(job, { ...session, show });
     show({ job });
+    localStorage.removeItem(STORED);
     say("Done, thank you. You can close this page.");
   } catch (error) {
     say(`It stopped: ${error.message}`);
-    localStorage.removeItem(STORED);
+    if (error instanceof Refusal) localStorage.removeItem(STORED); // anything else may pass: a reload goes on
   } finally {
     await wakeLock?.release();
   }

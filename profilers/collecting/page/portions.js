@@ -48,7 +48,7 @@ export async function measure(job, { sessionKey, provider, threads, show }) {
       }
       group = job.work.group_index;
     }
-    const failures = await loadBlocks(job.work.keys, { load, numRuns, show });
+    const failures = await loadBlocks(job.work.keys, { load, runner, numRuns, show });
     const portion = await measurePortion(job, { runner, numRuns, failures, show });
     show({ job, text: "sending" });
     job = await ask("/api/portions", { method: "POST", body: portion, sessionKey });
@@ -57,7 +57,7 @@ export async function measure(job, { sessionKey, provider, threads, show }) {
 }
 
 // Loads the blocks that are not loaded yet; gives the reasons of those that cannot be.
-async function loadBlocks(keys, { load, numRuns, show }) {
+async function loadBlocks(keys, { load, runner, numRuns, show }) {
   const failures = new Map();
   const left = JSON.parse(localStorage.getItem(LOADING)); // this page died while it loaded that block
   for (const [index, key] of keys.entries()) {
@@ -73,11 +73,23 @@ async function loadBlocks(keys, { load, numRuns, show }) {
       await load(key);
     } catch (error) {
       if (error instanceof Refusal) throw error;
+      await startAfreshIfBroken(runner, { key, deaths });
       failures.set(key, plainText(error.message));
     }
     localStorage.removeItem(LOADING);
   }
   return failures;
+}
+
+// A runtime that ran out of memory may fail everything from then on: then the block is to blame, and the page reloads.
+async function startAfreshIfBroken(runner, loading) {
+  try {
+    await runner.run(SENTINEL, 1);
+  } catch {
+    localStorage.setItem(LOADING, JSON.stringify(loading));
+    location.reload();
+    await new Promise(() => {}); // nothing more happens on this page
+  }
 }
 
 async function measurePortion(job, { runner, numRuns, failures, show }) {
@@ -136,6 +148,7 @@ async function inTurn(keys, { runner, failures, numPasses }) {
         sample.startMs ??= startMs;
         sample.totalS += seconds;
       } catch (error) {
+        await startAfreshIfBroken(runner, { key, deaths: MAX_DEATHS - 1 });
         failures.set(key, plainText(error.message));
         taken.delete(key);
       }
@@ -156,6 +169,7 @@ async function looped(keys, { runner, failures, numRuns }) {
     try {
       taken.push({ key, runs: numRuns.get(key), ...(await runner.sample(key, numRuns.get(key))) });
     } catch (error) {
+      await startAfreshIfBroken(runner, { key, deaths: MAX_DEATHS - 1 });
       failures.set(key, plainText(error.message));
     }
   }

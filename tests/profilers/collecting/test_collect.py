@@ -75,6 +75,7 @@ def test_jobs_are_listed_accepted_and_rejected(phone: Phone, store: JobStore, co
     with pytest.raises(UsageError, match="accepted already"):
         reject_job(collecting_engine, job.job_id)
     other, _ = store.create(space="tiny", device_name="", max_blocks=1)
+    assert len(list_jobs(collecting_engine)[1]["jobs"]) == 1, "nobody opened the other one"  # type: ignore[arg-type]
     reject_job(collecting_engine, other.job_id)
     assert [item.status for item in store.jobs()] == ["accepted", "rejected"]
     with pytest.raises(UsageError, match="no collected job"):
