@@ -138,7 +138,7 @@ def _plain(reason: str) -> str:
     return "".join(letters)
 
 
-def import_export(engine: Engine, export: LatencyExport, *, replace: bool = False) -> tuple[ImportReport, ...]:
+def import_table(engine: Engine, export: LatencyExport, *, replace: bool = False) -> tuple[ImportReport, ...]:
     """Adds what is new, all of it or nothing, and derives every median from the samples.
 
     Args:

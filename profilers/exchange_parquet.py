@@ -1,7 +1,7 @@
 """A latency table's lines as parquet, where numbers are numbers; read in a process of its own.
 
-pyarrow ends its process on some damaged files (26.0 aborts on an unknown codec in the metadata), and a parquet file of
-a few kilobytes can unpack to many gigabytes. So a file that nobody vouches for is unpacked by another process, with
+pyarrow 26 was seen to end its process when it was asked for a damaged column's compression, and a parquet file of a few
+kilobytes can unpack to many gigabytes. So a file that nobody vouches for is unpacked by another process, with
 bounded time and output and, on Linux, bounded memory: `python -m profilers.exchange_parquet` reads parquet from stdin
 and writes CSV to stdout, which is read like any other CSV of a stranger.
 """

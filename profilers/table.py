@@ -175,12 +175,12 @@ def _export(options: ExportOptions) -> None:
 
 
 def _import(options: ImportOptions) -> None:
-    from profilers.exchange import import_export
+    from profilers.exchange import import_table
     from profilers.exchange_files import read_export
     from profilers.storage import open_engine
 
     export = read_export(options.file)
-    reports = import_export(open_engine(options.storage), export, replace=options.replace)
+    reports = import_table(open_engine(options.storage), export, replace=options.replace)
     for report in reports:
         print(
             f"{report.device.name} ({report.device.device_id}, {report.device.runtime}, {report.device.hardware}):"

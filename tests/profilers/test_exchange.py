@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from profilers.device import Device
 from profilers.environment import record_environment
-from profilers.exchange import export_device, import_export
+from profilers.exchange import export_device, import_table
 from profilers.exchange_files import read_export, write_export
 from profilers.exchange_records import LatencyExport
 from profilers.latency_table import LatencyTable
@@ -67,7 +67,7 @@ def test_a_table_in_another_database_is_the_same_table(
 ) -> None:
     table = filled(other_engine, device, small_specs)
     write_export(export_device(other_engine, device.name), tmp_path / name)
-    (report,) = import_export(engine, read_export(tmp_path / name))
+    (report,) = import_table(engine, read_export(tmp_path / name))
     assert (report.device, report.num_added, report.num_known, report.num_replaced) == (device, 4, 0, 0)
     exported, records, samples = content(LatencyTable(engine), engine, device)
     wanted_export, wanted_records, wanted_samples = content(table, other_engine, device)
@@ -91,9 +91,9 @@ def test_a_reason_travels_without_the_colours_of_a_terminal(
 
 def test_the_second_import_changes_nothing(engine: Engine, device: Device) -> None:
     export = small_export(device)
-    import_export(engine, export)
+    import_table(engine, export)
     before = content(LatencyTable(engine), engine, device)
-    (report,) = import_export(engine, export)
+    (report,) = import_table(engine, export)
     assert (report.num_added, report.num_known, report.num_replaced) == (0, 2, 0)
     assert content(LatencyTable(engine), engine, device) == before
     with engine.connect() as connection:
@@ -101,23 +101,23 @@ def test_the_second_import_changes_nothing(engine: Engine, device: Device) -> No
 
 
 def test_new_rows_join_those_that_are_here(engine: Engine, device: Device) -> None:
-    import_export(engine, small_export(device, medians_ms=(1.0, 2.0)))
-    (report,) = import_export(engine, small_export(device, medians_ms=(1.0, 2.0, 3.0)))
+    import_table(engine, small_export(device, medians_ms=(1.0, 2.0)))
+    (report,) = import_table(engine, small_export(device, medians_ms=(1.0, 2.0, 3.0)))
     assert (report.num_added, report.num_known) == (1, 2)
     assert LatencyTable(engine).records(device, SUBJECTS[:3])[SUBJECTS[2]].median_ms == pytest.approx(3.0, rel=1e-3)
 
 
 def test_other_samples_are_refused_with_all_of_the_file(engine: Engine, device: Device) -> None:
-    import_export(engine, small_export(device, medians_ms=(1.0, 2.0)))
+    import_table(engine, small_export(device, medians_ms=(1.0, 2.0)))
     before = content(LatencyTable(engine), engine, device)
     conflicting = small_export(device, medians_ms=(1.0, 2.5, 3.0))
     with pytest.raises(UsageError, match="1 rows of test .* other samples") as caught:
-        import_export(engine, conflicting)
+        import_table(engine, conflicting)
     assert "--replace" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 3
     assert content(LatencyTable(engine), engine, device) == before
 
-    (report,) = import_export(engine, conflicting, replace=True)
+    (report,) = import_table(engine, conflicting, replace=True)
     assert (report.num_added, report.num_known, report.num_replaced) == (1, 1, 1)
     exported = export_device(engine, device.name).samples
     assert [line.sample for line in exported] == [line.sample for line in conflicting.samples]
@@ -125,19 +125,19 @@ def test_other_samples_are_refused_with_all_of_the_file(engine: Engine, device: 
 
 def test_rows_of_another_sentinel_do_not_join(engine: Engine, device: Device) -> None:
     """Drift is relative to the sentinel: equal milliseconds of two sentinels do not mean equal times."""
-    import_export(engine, small_export(device, medians_ms=(1.0, 2.0), sentinel_ms=0.5))
+    import_table(engine, small_export(device, medians_ms=(1.0, 2.0), sentinel_ms=0.5))
     other = small_export(device, medians_ms=(1.0,), sentinel_ms=0.6)
     with pytest.raises(UsageError, match="2 rows of test .* another sentinel"):
-        import_export(engine, other)
-    (report,) = import_export(engine, other, replace=True)
+        import_table(engine, other)
+    (report,) = import_table(engine, other, replace=True)
     assert (report.num_added, report.num_known, report.num_replaced) == (0, 0, 2)
     assert export_device(engine, device.name) == other
 
 
 def test_rows_of_another_version_stay_apart(engine: Engine, device: Device) -> None:
     newer = dataclasses.replace(device, runtime="none 2")
-    import_export(engine, small_export(device, medians_ms=(1.0,)))
-    import_export(engine, small_export(newer, medians_ms=(7.0,)))
+    import_table(engine, small_export(device, medians_ms=(1.0,)))
+    import_table(engine, small_export(newer, medians_ms=(7.0,)))
     table = LatencyTable(engine)
     medians_ms = [table.records(each, SUBJECTS[:1])[SUBJECTS[0]].median_ms for each in (device, newer)]
     assert medians_ms == pytest.approx([1.0, 7.0], rel=1e-3)
@@ -152,13 +152,13 @@ def test_stability_is_derived_not_believed(engine: Engine, device: Device) -> No
     shaky = tuple(
         dataclasses.replace(line, raw_ms=line.raw_ms * (1 + index)) for index, line in enumerate(steady.samples)
     )
-    import_export(engine, dataclasses.replace(steady, samples=shaky))
+    import_table(engine, dataclasses.replace(steady, samples=shaky))
     assert steady.rows[0].status == "measured"
     assert LatencyTable(engine).records(device, SUBJECTS[:1])[SUBJECTS[0]].status == "unstable"
 
 
 def test_an_unknown_device_has_no_export(engine: Engine, device: Device) -> None:
-    import_export(engine, small_export(device))
+    import_table(engine, small_export(device))
     with pytest.raises(UsageError, match="holds nothing of the device 'tset'") as caught:
         export_device(engine, "tset")
     assert "allowed: test" in str(caught.value)
