@@ -44,7 +44,7 @@ WITHOUT_TORCH = ("host-onnxruntime", "host-onnxruntime:precision=int8", "host-op
 
 every_device = pytest.mark.parametrize("name", [*QUICK, *SLOW])
 every_device_to_run = pytest.mark.parametrize(
-    "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+    "name", [*QUICK, *(pytest.param(name, marks=[pytest.mark.slow, pytest.mark.timeout(600)]) for name in SLOW)]
 )
 
 Opener = Callable[[str], AbstractBackend]
