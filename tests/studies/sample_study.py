@@ -8,9 +8,9 @@ from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend
 from profilers.campaign import run_campaign
-from profilers.protocol import Protocol
 from profilers.estimating import estimate
 from profilers.latency_table import LatencyTable
+from profilers.protocol import Protocol
 from profilers.storage import open_engine
 from profilers.subject import Subject
 from search_space.arch import ArchConfig

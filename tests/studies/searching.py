@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend
-from profilers.protocol import Protocol
 from profilers.measuring import measure_space
+from profilers.protocol import Protocol
 from profilers.storage import open_engine
 from search_space.arch import ArchConfig
 from search_space.counts import count
