@@ -85,7 +85,7 @@ def check_threads(threads: int) -> None:
 
 def did_you_mean(given: str, allowed: Sequence[str] | Mapping[str, Any]) -> str:
     """What to write instead, for the last line of an error."""
-    near = difflib.get_close_matches(given, allowed, n=1)
+    near = [name for name in allowed if name.startswith(given)] or difflib.get_close_matches(given, allowed, n=1)
     return f"did you mean {near[0]}?" if near else "give one of these" if allowed else ""
 
 

@@ -28,7 +28,11 @@ def _outputs(path: Path, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]
     return outputs
 
 
-@pytest.mark.parametrize("variant", _covering())
+VARIANTS = [variant for variant in _covering() if not variant.endswith(("linear,cross_attention,mqa", "mhsa"))]
+"""Every option but those whose operators the others have as well."""
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_block_as_pte_agrees_with_torch(variant: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     spec = ONE_OF_EACH[variant]

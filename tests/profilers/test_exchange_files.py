@@ -126,7 +126,7 @@ def test_damaged_parquet_raises_nothing_but_a_message(tmp_path: Path, data: st.D
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @given(data=st.data())
-@settings(same_folder, max_examples=100)
+@settings(same_folder, max_examples=40)
 def test_parquet_damaged_in_many_ways_raises_nothing_but_a_message(tmp_path: Path, data: st.DataObject) -> None:
     check_damaged(tmp_path / "table.parquet", data)
 

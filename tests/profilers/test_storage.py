@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from profilers.defaults import DEFAULT_STORAGE
 from profilers.latency_table import LatencyTable
 from profilers.storage import display_url, normalised_url, open_engine
+from profilers.tables import SCHEMA_VERSION
 from search_space.errors import StorageError
 
 NUM_PROCESSES = 8
@@ -116,7 +117,7 @@ def test_a_failure_while_writing_is_a_storage_error_and_a_broken_constraint_is_n
     with pytest.raises(StorageError), sqlite_engine.begin() as connection:
         connection.execute(sqlalchemy.text("INSERT INTO no_such_table VALUES (1)"))
     with pytest.raises(IntegrityError), sqlite_engine.begin() as connection:
-        connection.execute(sqlalchemy.text("INSERT INTO latency_schema VALUES (1)"))
+        connection.execute(sqlalchemy.text(f"INSERT INTO latency_schema VALUES ({SCHEMA_VERSION})"))
 
 
 def test_default_storage_is_a_file_of_the_workspace() -> None:

@@ -36,7 +36,7 @@ def test_a_network_runs_in_half_precision_from_end_to_end() -> None:
 
 @pytest.mark.slow
 @needs_compiler
-@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("kind", ["residual", "transformer"])
 def test_a_compiled_block_computes_the_same(kind: str) -> None:
     module, inputs = build_module(BLOCKS[kind])
     with torch.inference_mode():
