@@ -28,10 +28,10 @@ from training.presets import (
 def tiny_on_cpu() -> StudyConfig:
     """A text-to-image model for this very machine, found, trained and exported without a GPU or a download.
 
-    Command: `python -m studies.run`. About 12 minutes and 1 GiB on two cores: measuring the processor about 125 s,
-    the teacher up to 100 s, ten candidates of about 10 s, the winner up to 300 s. The faster half of the space is
-    allowed. Ends with a sheet of recognisable scenes; the six-skill score was 0.46 when last
-    measured (`benchmarks/default_run.md`).
+    Command: `python -m studies.run`. About 11 minutes and 1 GiB on two cores: measuring the processor about 105 s,
+    the teacher up to 80 s, ten candidates of 10 to 18 s, the winner up to 300 s. The faster half of the space is
+    allowed. Ends with a sheet of recognisable scenes; the six-skill score was 0.54 when last measured
+    (`benchmarks/default_run.md`).
     """
     return StudyConfig(
         recipe="tiny_on_cpu",
