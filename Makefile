@@ -9,7 +9,8 @@
 .DELETE_ON_ERROR:
 
 STAMPS := .venv/.snapnas
-INSTALL := .venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt
+# Of the many thousand files installed few are ever imported, so they are compiled on import and not here.
+INSTALL := .venv/bin/python -m pip install --disable-pip-version-check --no-compile --constraint constraints.txt
 ARGS ?=
 
 run: $(STAMPS)/run

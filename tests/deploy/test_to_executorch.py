@@ -39,6 +39,8 @@ def test_a_block_as_pte_agrees_with_torch(variant: str, tmp_path: Path) -> None:
     block, inputs = build_block(spec), example_inputs(spec)
     delegation = export_executorch(block, inputs, tmp_path / "block.pte")
     assert delegation.num_delegated > 0
+    if "self_attention" in variant:  # a guard for masked rows would leave a part of the attention to slow kernels
+        assert delegation.share > 0.85
     assert block.training  # as it was
     block.eval()
     with torch.no_grad():
@@ -46,12 +48,6 @@ def test_a_block_as_pte_agrees_with_torch(variant: str, tmp_path: Path) -> None:
     for output in _outputs(tmp_path / "block.pte", inputs):
         torch.testing.assert_close(output, expected, atol=1e-4, rtol=1e-4)
     assert [tmp_path / "block.pte"] == list(tmp_path.iterdir())
-
-
-def test_attention_is_delegated_without_a_guard_for_masks(tmp_path: Path) -> None:
-    spec = ONE_OF_EACH[next(variant for variant in _covering() if "self_attention" in variant and "mqa" in variant)]
-    delegation = export_executorch(build_block(spec), example_inputs(spec), tmp_path / "block.pte")
-    assert delegation.share > 0.85
 
 
 def test_a_convolution_is_delegated_whole(tmp_path: Path) -> None:

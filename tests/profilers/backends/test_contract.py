@@ -5,7 +5,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -53,10 +53,16 @@ WITH_THREADS = ("host-onnxruntime", "host-openvino", "host-executorch", "host-to
 FROM_A_FILE = ("host-onnxruntime", "host-openvino", "host-executorch")
 WITHOUT_TORCH = ("host-onnxruntime", "host-onnxruntime:precision=int8", "host-openvino")
 
+
+def _parametrized(slow: Iterable[str]) -> pytest.MarkDecorator:
+    marks = [pytest.mark.slow, pytest.mark.timeout(600)]
+    return pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=marks) for name in slow)])
+
+
 every_device = pytest.mark.parametrize("name", [*QUICK, *SLOW])
-every_device_to_run = pytest.mark.parametrize(
-    "name", [*QUICK, *(pytest.param(name, marks=[pytest.mark.slow, pytest.mark.timeout(600)]) for name in SLOW)]
-)
+every_device_to_run = _parametrized(SLOW)
+# torch.compile takes seconds a block, and all the kinds of block are compiled already where they run singly.
+every_device_to_run_whole = _parametrized(name for name in SLOW if "compiled" not in name)
 
 Opener = Callable[[str], AbstractBackend]
 
@@ -124,7 +130,7 @@ def test_every_kind_of_block_of_a_network_runs(name: str, open_here: Opener, tmp
             assert min(runner.placement.values()) >= 0
 
 
-@every_device_to_run
+@every_device_to_run_whole
 def test_a_whole_network_runs(name: str, open_here: Opener, tmp_path: Path) -> None:
     backend, subject = open_here(name), Subject.of_network(SMALL_ARCH)
     backend.prepare(subject, tmp_path / "network")
