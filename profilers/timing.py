@@ -11,6 +11,7 @@ Where a single run cannot be timed, because a GPU queues it or a browser's clock
 """
 
 import math
+import statistics
 from collections.abc import Callable, Mapping
 
 from profilers.backends.abstract import AbstractRunner
@@ -40,20 +41,19 @@ def take_sample_ms(runner: AbstractRunner, *, num_runs: int) -> float:
 def take_samples_in_turn_ms(
     runners: Mapping[int, AbstractRunner], *, num_passes: int, announce: Callable[[int], None]
 ) -> dict[int, float]:
-    """Milliseconds of one run of each, from `num_passes` single runs, each right after another runner's run.
+    """Milliseconds of one run of each: the median of `num_passes` single runs, each right after another runner's run.
 
     Args:
         runners: What runs, in this order, by slot; an untimed pass through all of them comes first.
         num_passes: Timed passes.
         announce: Called with a slot before its runner runs.
     """
-    totals_s = dict.fromkeys(runners, 0.0)
-    for is_timed in [False] + [True] * num_passes:
+    durations_s: dict[int, list[float]] = {slot: [] for slot in runners}
+    for _ in range(1 + num_passes):
         for slot, runner in runners.items():
             announce(slot)
-            duration_s = runner.run(1)
-            totals_s[slot] += is_timed * duration_s
-    return {slot: 1000 * total_s / num_passes for slot, total_s in totals_s.items()}
+            durations_s[slot].append(runner.run(1))
+    return {slot: 1000 * statistics.median(each[1:]) for slot, each in durations_s.items()}
 
 
 def runs_per_sample(run_s: float) -> int:

@@ -54,3 +54,17 @@ def test_blocks_in_turn_run_singly_after_one_another_and_after_an_untimed_pass()
     assert samples_ms == pytest.approx({7: 1.0, 3: 2.0, 5: 3.0})
     assert announced == [7, 3, 5] * 5
     assert [runner.num_runs for runner in runners.values()] == [6] * 3
+
+
+def test_one_stray_run_does_not_move_a_sample_in_turn() -> None:
+    class Disturbed(ColdRunner):
+        """Interrupted once, in its third timed run."""
+
+        def run(self, num_runs: int) -> float:
+            return super().run(num_runs) + (0.05 if self.num_runs == 5 else 0.0)
+
+    runner = Disturbed(0.001)
+    runner.run(1)
+    samples_ms = take_samples_in_turn_ms({0: runner}, num_passes=4, announce=lambda slot: None)
+    assert runner.num_runs == 6
+    assert samples_ms == pytest.approx({0: 1.0})
