@@ -30,7 +30,7 @@ def resolve(options: RunOptions) -> "StudyRun":
     from studies.selection import storage_url
 
     config = _config(options)
-    name = options.study or config.recipe
+    name = options.study or default_study_name(config)
     if not _STUDY_NAME.fullmatch(name):
         raise UsageError(f"study name {name!r}", allowed="up to 64 letters, digits, dots, dashes and underscores")
     if options.workers < 1:
@@ -62,6 +62,19 @@ def run(options: RunOptions) -> None:
     print_outcome(outcome)
     if options.json:
         command_line.print_json(outcome_document(outcome))
+
+
+def default_study_name(config: "StudyConfig") -> str:
+    """The recipe's name, with the data and the device where they are not the recipe's: each is another study."""
+    from studies.recipes import study_config
+
+    recipe = study_config(config.recipe)
+    parts = [config.recipe]
+    if config.data != recipe.data:
+        parts.append(Path(config.data).expanduser().resolve().name)
+    if config.device != recipe.device:
+        parts.append(config.device)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))[:64]
 
 
 def _config(options: RunOptions) -> "StudyConfig":

@@ -34,7 +34,7 @@ class RunOptions:
     out: Path = Path("workspace")
     """Folder for the database, the teacher, the trained winner and its export."""
     study: str | None = None
-    """Name of the study; the recipe's name by default."""
+    """Name of the study; by default the recipe's, with the data and the device where they are others than its own."""
     workers: int = 1
     """Processes that evaluate architectures at the same time."""
     ray: str | None = None

@@ -174,11 +174,26 @@ def test_a_stopped_run_is_resumed_by_the_same_command(
     assert [after[record.number] for record in finished] == finished
 
 
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (RunOptions(), "tiny_on_cpu"),
+        (RunOptions(data="scenes", device="host-onnxruntime"), "tiny_on_cpu"),
+        (RunOptions(data="digits"), "tiny_on_cpu-digits"),
+        (RunOptions(device="host-onnxruntime:precision=int8"), "tiny_on_cpu-host-onnxruntime-precision-int8"),
+        (RunOptions(data="tests/studies", trials=3), "tiny_on_cpu-studies"),
+        (RunOptions(data="digits", study="mine"), "mine"),
+    ],
+)
+def test_other_data_or_another_device_is_another_study(options: RunOptions, name: str) -> None:
+    assert resolve(options).study_name == name
+
+
 def test_another_fingerprint_is_refused_with_the_difference(searched: Path, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     shutil.copytree(searched, workspace)
     with pytest.raises(UsageError, match="data scenes .* -> digits .*\n.*\n.*--study NAME"):
-        run(RunOptions(recipe="smoke", out=workspace, until="search", data="digits"))
+        run(RunOptions(recipe="smoke", study="smoke", out=workspace, until="search", data="digits"))
 
 
 def test_a_budget_that_nothing_keeps_is_exit_code_3_and_says_how_to_go_on(searched: Path, tmp_path: Path) -> None:
