@@ -19,14 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError
 from profilers.backends.device_options import canonical_name
+from profilers.bundling.core_ml_choices import Layout, Units
 from profilers.device import Device
 from profilers.subject import Subject
 
 if TYPE_CHECKING:
     from profilers.bundling.run_bundle import CoreMLRunner, Machine
-
-Units = Literal["all", "cpu_only", "cpu_and_gpu", "cpu_and_ne"]
-Layout = Literal["plain", "split_einsum"]
 
 BASE_NAME = "core-ml"
 TEAM_VARIABLE = "SNAPNAS_APPLE_TEAM"

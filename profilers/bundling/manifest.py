@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from profilers.backends.core_ml import Layout, Units
+from profilers.bundling.core_ml_choices import Layout, Units
 from profilers.subject import Subject
 from search_space.errors import UsageError
 

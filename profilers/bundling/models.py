@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from deploy.core_ml_layout import split_einsum
 from deploy.to_core_ml import CoreMLDescription, write_core_ml
-from profilers.backends.core_ml import Layout
+from profilers.bundling.core_ml_choices import Layout
 from profilers.subject import Subject
 from search_space.arch_json import arch_from_json
 from search_space.blocks import build_block, example_inputs

@@ -19,7 +19,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from sqlalchemy import Engine
 
-from profilers.backends.core_ml import CoreMLOptions, Units, core_ml_device
+from profilers.backends.core_ml import CoreMLOptions, core_ml_device
+from profilers.bundling.core_ml_choices import Units
 from profilers.bundling.manifest import (
     MANIFESTS_FOLDER,
     STRICT,

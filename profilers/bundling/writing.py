@@ -16,7 +16,7 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
-from profilers.backends.core_ml import Layout, Units
+from profilers.bundling.core_ml_choices import Layout, Units
 from profilers.bundling.manifest import (
     JOB_FILE,
     MANIFEST_FILE,
