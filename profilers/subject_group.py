@@ -146,7 +146,7 @@ class SubjectGroup:
             except _SubjectDiedError as death:
                 self._num_deaths += death.subject not in self._active
                 self._fail(death.subject, str(death.__cause__))
-            except WorkerDiedError:  # at the sentinel, which every device can run
+            except WorkerDiedError:  # at the sentinel, which every device can run, or between two requests
                 self._num_deaths += 1
         if self._num_deaths > _MAX_DEATHS:
             raise SnapNASError(f"the measuring process of {self._device.name} died {self._num_deaths} times")
@@ -195,6 +195,8 @@ class SubjectGroup:
             try:
                 samples_ms, taken_at = worker.samples_in_turn(slots, num_passes=num_passes, expected_s=expected_s)
             except (SubjectError, WorkerDiedError) as error:
+                if worker.slot_at_work is None:
+                    raise
                 subject = ring[slots.index(worker.slot_at_work)]
                 if isinstance(error, WorkerDiedError):
                     raise _SubjectDiedError(subject) from error

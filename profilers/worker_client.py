@@ -20,7 +20,7 @@ from profilers.subject import Subject
 from search_space.errors import SnapNASError
 
 _ROOT = Path(__file__).resolve().parent.parent
-_NUM_SLOT_BYTES = 8
+_NO_SLOT = -(2**63)
 
 
 class SubjectError(SnapNASError):
@@ -37,8 +37,7 @@ class Worker:
     def __init__(self, device_name: str, *, time_limit_s: float) -> None:
         self._time_limit_s = time_limit_s
         self._slot_file = tempfile.NamedTemporaryFile(prefix="snapnas-slot-")  # noqa: SIM115 - closed by `kill`
-        self._slot_file.write(bytes(_NUM_SLOT_BYTES))
-        self._slot_file.flush()
+        self._forget_slot()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "profilers.worker", device_name, self._slot_file.name],
             stdin=subprocess.PIPE,
@@ -59,9 +58,10 @@ class Worker:
         return self._process.pid
 
     @property
-    def slot_at_work(self) -> int:
-        """The slot that was announced last while blocks ran in turn, also after the process has died."""
-        return int.from_bytes(Path(self._slot_file.name).read_bytes(), "little", signed=True)
+    def slot_at_work(self) -> int | None:
+        """The slot that `samples_in_turn` was at last, also after the process has died; None if it had not begun."""
+        slot = int.from_bytes(Path(self._slot_file.name).read_bytes(), "little", signed=True)
+        return None if slot == _NO_SLOT else slot
 
     def prepare(self, subject: Subject, *, path: Path) -> None:
         """Lets the device's backend write what `load` opens. Not for a process that measures."""
@@ -80,8 +80,10 @@ class Worker:
     def samples_in_turn(self, slots: Sequence[int], *, num_passes: int, expected_s: float) -> tuple[list[float], float]:
         """Takes one sample of each slot, in turn; returns their milliseconds and when they were taken.
 
-        A failure belongs to `slot_at_work`. `expected_s` is how long it should take: the time limit comes on top.
+        A failure belongs to `slot_at_work`, and to no slot if that is None: the process died before it began.
+        `expected_s` is how long it should take: the time limit comes on top.
         """
+        self._forget_slot()
         request = {"in_turn": list(slots), "num_passes": num_passes}
         answer = self._ask(request, time_limit_s=self._time_limit_s + 10 * expected_s)
         return answer["raw_ms"], answer["taken_at"]
@@ -101,6 +103,11 @@ class Worker:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # a request may still be in its buffer
                     pipe.close()
+
+    def _forget_slot(self) -> None:
+        self._slot_file.seek(0)
+        self._slot_file.write(_NO_SLOT.to_bytes(8, "little", signed=True))
+        self._slot_file.flush()
 
     def _ask(self, request: dict[str, Any], *, time_limit_s: float | None = None) -> dict[str, Any]:
         assert self._process.stdin is not None

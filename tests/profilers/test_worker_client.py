@@ -41,10 +41,16 @@ def test_samples_in_turn_are_what_the_device_says_and_name_who_is_at_work(worker
         worker.load(Subject.of_block(spec), slot=slot, path=NOWHERE)
     samples_ms, _ = worker.samples_in_turn([4, 2], num_passes=3, expected_s=1)
     assert samples_ms == pytest.approx([exact_latency_ms(spec) for spec in specs.values()])
+    assert worker.slot_at_work == 2
+
+
+def test_a_process_that_died_between_two_requests_was_at_work_on_nothing(worker: Worker) -> None:
+    worker.load(Subject.of_block(SPEC), slot=4, path=NOWHERE)
+    worker.samples_in_turn([4], num_passes=1, expected_s=1)
     os.kill(worker.process_id, signal.SIGKILL)
     with pytest.raises(WorkerDiedError):
-        worker.samples_in_turn([4, 2], num_passes=3, expected_s=1)
-    assert worker.slot_at_work == 2
+        worker.samples_in_turn([4], num_passes=1, expected_s=1)
+    assert worker.slot_at_work is None
 
 
 def test_a_killed_worker_is_noticed(worker: Worker) -> None:
