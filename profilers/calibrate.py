@@ -1,5 +1,6 @@
 """`python -m profilers.calibrate`: fits the formula for phones nobody here can touch, and says what it is worth."""
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,14 @@ class CalibrateOptions:
 def calibrate(options: CalibrateOptions) -> None:
     """The command; what it needs is imported when it runs, so that `--help` comes at once."""
     from profilers.roofline.calibration import CALIBRATION_PATH
-    from profilers.roofline.fitting import fit, fitted_figures, rounded
+    from profilers.roofline.fitting import fit, fitted_figures, left_out_half_width, rounded
     from profilers.roofline.published import published_figures
     from profilers.roofline.report import json_document, text
 
     figures = published_figures()
     calibration = rounded(fit(figures))
     fitted = fitted_figures(figures, calibration)
+    calibration = rounded(dataclasses.replace(calibration, relative_half_width=left_out_half_width(fitted)))
     print(text(calibration, fitted), file=sys.stderr)
     if options.out:
         title = "# Estimated phones against published latencies"

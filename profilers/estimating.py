@@ -18,6 +18,7 @@ from profilers.device import Device
 from profilers.interpolation import MIN_NEIGHBOURS, Interpolation, Interpolator
 from profilers.latency_record import LatencyRecord
 from profilers.latency_table import LatencyTable
+from profilers.roofline.calibration import stored_calibration
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
 from search_space.errors import UsageError
@@ -183,7 +184,7 @@ class BlockLatencies:
             raise self.missing_error(arch) from None
         num_uses = Counter(known)
         latency_ms = math.fsum(block.latency_ms for block in known)
-        unexplained_ms = self.correction.unexplained_half_width * latency_ms if self.correction else 0.0
+        unexplained_ms = self._unexplained_half_width * latency_ms
         below_ms = math.hypot(unexplained_ms, *(num * block.below_ms for block, num in num_uses.items()))
         above_ms = math.hypot(unexplained_ms, *(num * block.above_ms for block, num in num_uses.items()))
         pairs = list(zip(placed, known, strict=True))
@@ -205,6 +206,13 @@ class BlockLatencies:
             transferred_from=None if self.source == self.device else self.source,
             is_estimate=self.source.is_estimate,
         )
+
+    @property
+    def _unexplained_half_width(self) -> float:
+        """How far whole networks are off beside what their blocks' own intervals say, as a share of their latency."""
+        if self.correction is not None:
+            return self.correction.unexplained_half_width
+        return stored_calibration().relative_half_width if self.source.backend == "roofline" else 0.0
 
     def medians(self, arch: ArchConfig) -> list[tuple[BlockSpec, float]]:
         """Every block of a network with its milliseconds.
@@ -246,7 +254,7 @@ def estimate(
     """Sums the blocks of one network; the arguments are those of `BlockLatencies.read`.
 
     The interval holds the blocks' own intervals, as independent errors, what their correction left unexplained on
-    whole networks, and how wrong guessed blocks are.
+    whole networks, and how wrong guessed blocks are; of a phone that is a formula, how wrong the formula is.
 
     Raises:
         MissingLatencyError: The table lacks a block, or the device could not run one.

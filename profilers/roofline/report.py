@@ -33,6 +33,7 @@ def text(calibration: Calibration, fitted: Sequence[FittedFigure]) -> str:
             *_figures_table(fitted),
             "",
             f"Largest error, fitted: {_largest(fitted):.1%}; left out: {_largest(fitted, left_out=True):.1%}.",
+            f"95 % interval of a latency: +-{calibration.relative_half_width:.0%}, from the left-out milliseconds.",
             "",
             _SOURCES.format(gain=gain),
             "",
@@ -52,6 +53,7 @@ def json_document(calibration: Calibration, fitted: Sequence[FittedFigure]) -> d
         "growth_per_generation": calibration.growth_per_generation,
         "tablet_gain": calibration.tablet_gain,
         "apple_gain": calibration.apple_gain,
+        "relative_half_width": calibration.relative_half_width,
         "figures": [
             {
                 "title": row.figure.title,

@@ -8,6 +8,7 @@ from profilers.backends.roofline import estimated_latency_ms
 from profilers.estimating import estimate
 from profilers.latency_table import LatencyTable
 from profilers.measuring import measure_space
+from profilers.roofline.calibration import stored_calibration
 from profilers.roofline.phones import PHONES
 from search_space.space import random_arch, reachable_specs
 from search_space.spaces import search_space
@@ -23,7 +24,7 @@ def test_a_space_becomes_a_table_of_estimates(sqlite_engine: Engine) -> None:
     arch, device = random_arch(space, 0), open_backend(NAME).device
     found = estimate(arch, LatencyTable(sqlite_engine), device)
     assert found.latency_ms == pytest.approx(estimated_latency_ms(PHONES[NAME], *block_specs(arch)))
-    assert found.low_ms == pytest.approx(found.high_ms)
+    assert found.relative_half_width == pytest.approx(stored_calibration().relative_half_width)
     assert found.is_estimate
 
 

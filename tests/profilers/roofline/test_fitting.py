@@ -6,7 +6,7 @@ import pytest
 
 from profilers.backends.roofline import estimated_latency_ms
 from profilers.roofline.calibration import Calibration, stored_calibration
-from profilers.roofline.fitting import fit, fitted_figures, predict
+from profilers.roofline.fitting import fit, fitted_figures, left_out_half_width, predict
 from profilers.roofline.formula import latency_ms, work_of
 from profilers.roofline.phones import CHIPS, PHONES, REFERENCE_CHIP
 from profilers.roofline.published import published_figures
@@ -53,6 +53,15 @@ def test_a_figure_is_foretold_without_being_seen() -> None:
     (fitted,) = fitted_figures([step], stored_calibration())
     assert fitted.left_out == predict(step, fit([]))
     assert fitted.left_out != fitted.model
+
+
+def test_the_interval_of_a_latency_comes_from_the_milliseconds_that_were_left_out() -> None:
+    fitted = fitted_figures(FIGURES, stored_calibration())
+    half_width = left_out_half_width(fitted)
+    assert half_width == pytest.approx(stored_calibration().relative_half_width, rel=1e-2)
+    assert left_out_half_width([row for row in fitted if row.figure.against is None]) == half_width
+    worst = max(abs(row.left_out_error) for row in fitted)
+    assert half_width > worst / 2
 
 
 def test_newer_phones_are_faster() -> None:
