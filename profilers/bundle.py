@@ -28,7 +28,7 @@ class BundleOptions:
     """
 
     space: str = "tiny"
-    """Search space: tiny or snapgen."""
+    """Search space: tiny, mid or snapgen."""
     device: str = "core-ml"
     """core-ml, perhaps with units= all, cpu_only, cpu_and_gpu or cpu_and_ne, and layout= plain or split_einsum."""
     out: str = ""

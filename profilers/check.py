@@ -21,7 +21,7 @@ class CheckOptions:
     fit: int = 0
     """Fit on the first so many and judge on all others, unseen; 0: fit on all, judge each left out in turn."""
     space: str = "tiny"
-    """Search space: tiny or snapgen."""
+    """Search space: tiny, mid or snapgen."""
     device: str = DEFAULT_DEVICE
     """Device, with its options if any: host-onnxruntime, host-openvino:threads=2, exact..."""
     storage: str = DEFAULT_STORAGE

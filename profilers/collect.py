@@ -20,7 +20,7 @@ class CollectOptions:
     """
 
     space: str = "tiny"
-    """Search space: tiny or snapgen."""
+    """Search space: tiny, mid or snapgen."""
     name: str = ""
     """The device's name, such as browser-pixel-8; made from the phone's model by default."""
     blocks: int | None = None

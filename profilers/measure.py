@@ -23,7 +23,7 @@ class MeasureOptions:
     """
 
     space: str = "tiny"
-    """Search space: tiny or snapgen."""
+    """Search space: tiny, mid or snapgen."""
     device: str = DEFAULT_DEVICE
     """Device, with its options if any: host-onnxruntime, host-onnxruntime:threads=2, host-torch, exact..."""
     storage: str = DEFAULT_STORAGE

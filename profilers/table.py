@@ -25,7 +25,7 @@ class CoverageOptions:
     """Say which blocks of a space are measured, unstable, failed, stale or missing."""
 
     space: str = "tiny"
-    """Search space: tiny or snapgen."""
+    """Search space: tiny, mid or snapgen."""
     device: str = ""
     """Only this device; by default every one that the table knows."""
     storage: str = DEFAULT_STORAGE
@@ -39,7 +39,7 @@ class AnomaliesOptions:
     """List rows that contradict each other or themselves."""
 
     space: str = "tiny"
-    """Search space: tiny or snapgen."""
+    """Search space: tiny, mid or snapgen."""
     device: str = DEFAULT_DEVICE
     """The device whose rows are looked at."""
     storage: str = DEFAULT_STORAGE

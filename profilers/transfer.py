@@ -27,7 +27,7 @@ class TransferOptions:
     validate: int = 0
     """How many more random networks to measure and judge on; 0: judge each of the fitted, left out in turn."""
     space: str = "tiny"
-    """Search space: tiny or snapgen."""
+    """Search space: tiny, mid or snapgen."""
     storage: str = DEFAULT_STORAGE
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
     seed: int = 0

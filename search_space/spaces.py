@@ -1,13 +1,14 @@
 """The search spaces that come with SnapNAS.
 
-`tiny` trains on a laptop's CPU and has every kind of decision; `snapgen` is the scale of a phone at 1024 px and
-contains SnapGen's candidates and DreamLite.
+`tiny` trains on a laptop's CPU and has every kind of decision; `mid` has half of SnapGen's widths and few enough blocks
+to measure all of them in minutes; `snapgen` is the scale of a phone at 1024 px and contains SnapGen's candidates and
+DreamLite.
 """
 
 from search_space.arch import AddedConditioning, ContextProjection
 from search_space.errors import UsageError
 from search_space.space import Interface, SearchSpace
-from search_space.stage_choices import StageChoices
+from search_space.stage_choices import AttentionPlacement, StageChoices
 
 TINY = SearchSpace(
     name="tiny",
@@ -69,6 +70,43 @@ TINY = SearchSpace(
 """32 x 32 px as 16 x 16 x 12 latents."""
 
 
+def _mid_stage(channels: int, *, attentions: tuple[AttentionPlacement, ...], depths: tuple[int, ...]) -> StageChoices:
+    return StageChoices(
+        channels=(channels,),
+        down_blocks=(1, 2),
+        up_blocks=(2,),
+        down_depths=depths,
+        up_depths=depths,
+        attentions=attentions,
+        head_dims=(64,),
+        kv_sharings=("mha", "mqa"),
+        qk_norms=("rms_norm",),
+        ropes=(True,),
+        feed_forward_expansions=(2, 3),
+        convolutions=("full", "separable"),
+        separable_expansions=(1, 2),
+    )
+
+
+MID = SearchSpace(
+    name="mid",
+    stages=(
+        _mid_stage(128, attentions=("cross",), depths=(0, 1)),
+        _mid_stage(256, attentions=("cross", "both"), depths=(1, 2)),
+        _mid_stage(448, attentions=("both",), depths=(1, 2)),
+    ),
+    mid_layouts=((), (0,), (1, 0)),
+    downsamplers=("full", "separable"),
+    upsamplers=("full", "separable"),
+    projections=("linear",),
+    time_embedding_widths=(512,),
+    interfaces=(Interface(name="f8", in_channels=4, out_channels=4, context_width=768, context_length=77),),
+    norm_groups=32,
+    sample_size=32,
+)
+"""256 x 256 px as 32 x 32 x 4 latents of an f8 autoencoder: half of SnapGen's widths, its main decisions."""
+
+
 def _snapgen_stage(channels: tuple[int, ...], *, depths: tuple[int, ...]) -> StageChoices:
     return StageChoices(
         channels=channels,
@@ -121,7 +159,7 @@ SNAPGEN = SearchSpace(
 )
 """1024 x 1024 px as 128 x 128 latents of an f8 autoencoder."""
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in (TINY, SNAPGEN)}
+SPACES: dict[str, SearchSpace] = {space.name: space for space in (TINY, MID, SNAPGEN)}
 """Name -> space."""
 
 

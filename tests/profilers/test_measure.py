@@ -91,7 +91,8 @@ def test_a_network_is_measured_once(sqlite_engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"), [(["--space", "tyni"], "tiny, snapgen"), (["--device", "host-tpu"], "host-onnxruntime")]
+    ("arguments", "named"),
+    [(["--space", "tyni"], "tiny, mid, snapgen"), (["--device", "host-tpu"], "host-onnxruntime")],
 )
 def test_an_unknown_name_is_a_short_message(tmp_path: Path, arguments: list[str], named: str) -> None:
     failed = subprocess.run(command(tmp_path / "x.db", *arguments), capture_output=True, text=True, check=False)

@@ -250,5 +250,5 @@ def test_a_space_with_architectures_that_hear_no_text_is_refused() -> None:
 
 def test_spaces_are_found_by_name() -> None:
     assert search_space("tiny") is TINY
-    with pytest.raises(UsageError, match="'huge'\nallowed: tiny, snapgen"):
+    with pytest.raises(UsageError, match="'huge'\nallowed: tiny, mid, snapgen"):
         search_space("huge")
