@@ -1,17 +1,13 @@
 """`python -m profilers.estimate ARCH`: how long an architecture takes on a device, by the device's latency table."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from profilers.defaults import DEFAULT_DEVICE, DEFAULT_STORAGE
 from search_space import command_line
 from search_space.errors import UsageError
-
-if TYPE_CHECKING:
-    from profilers.device import Device
-    from profilers.latency_table import LatencyTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +47,7 @@ def estimate(options: EstimateOptions) -> None:
     """The command; what it needs is imported when it runs, so that `--help` comes at once."""
     from profilers import estimating
     from profilers.estimate_report import json_document, print_report
+    from profilers.finding_device import find_device
     from profilers.latency_table import LatencyTable
     from profilers.pipeline_cost import pipeline_cost
     from profilers.storage import open_engine
@@ -60,13 +57,13 @@ def estimate(options: EstimateOptions) -> None:
 
     arch = canonical(read_arch(options.arch))
     table = LatencyTable(open_engine(options.storage, read_only=True))
-    device = _device(options.device, table)
+    device = find_device(options.device, table).device
     found = estimating.estimate(
         arch,
         table,
         device,
         interpolate=options.interpolate,
-        source=_device(options.source, table) if options.source else None,
+        source=find_device(options.source, table).device if options.source else None,
     )
     measured = None if device.is_estimate else table.measurement(device, Subject.of_network(arch))
     cost = pipeline_cost(
@@ -80,26 +77,6 @@ def estimate(options: EstimateOptions) -> None:
         command_line.print_json(json_document(arch, device, found, cost))
     else:
         print_report(arch, device, found, cost)
-
-
-def _device(name: str, table: "LatencyTable") -> "Device":
-    """The device as it is here now, or the one that the table holds from elsewhere.
-
-    Raises:
-        UsageError: Neither is there, or the table holds several versions of it.
-    """
-    from profilers.backends.registry import open_backend
-
-    versions = [device for device in table.devices() if name in (device.name, device.device_id)]
-    try:
-        return open_backend(name).device
-    except UsageError:
-        if not versions:
-            raise
-    if len(versions) > 1:
-        described = "; ".join(f"{version.device_id} ({version.runtime})" for version in versions)
-        raise UsageError(f"the table holds {len(versions)} versions of {name}", allowed=described, fix="give an id")
-    return versions[0]
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ from sqlalchemy import Engine
 
 from profilers.backends.registry import open_backend
 from profilers.campaign import run_campaign
+from profilers.device import Device
 from profilers.latency_record import Coverage
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
 from profilers.protocol import Protocol
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
-from search_space.errors import SnapNASError
+from search_space.errors import SnapNASError, UsageError
 from search_space.space import SearchSpace, reachable_specs
 
 
@@ -44,6 +45,21 @@ def measure_space(
     subjects = [Subject.of_block(spec) for spec in unfinished]
     run_campaign(subjects, backend, table, description=f"measuring {device_name}", protocol=protocol)
     return table.coverage(specs, backend.device)
+
+
+def require_measured(space: SearchSpace, device: Device, table: LatencyTable) -> None:
+    """Makes sure that the table holds every block of a space on a device that is not here to measure what is missing.
+
+    Raises:
+        UsageError: It lacks some.
+    """
+    specs = reachable_specs(space)
+    num_missing = len(table.coverage(specs, device).missing)
+    if num_missing:
+        raise UsageError(
+            f"the table lacks {num_missing} of {len(specs)} blocks of {space.name} on {device.name}, which is not here",
+            fix="let the device measure them: python -m profilers.collect, profilers.bundle or profilers.table import",
+        )
 
 
 def measure_network(arch: ArchConfig, device_name: str, engine: Engine) -> Measurement:

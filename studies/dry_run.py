@@ -2,23 +2,16 @@
 
 import contextlib
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import sqlalchemy
-from sqlalchemy import Engine
-
-from profilers.backends.registry import is_device_name, open_backend
-from profilers.latency_table import LatencyTable
-from profilers.storage import display_url, normalised_url, open_engine
-from profilers.tables import SchemaVersion
+from profilers.finding_device import find_device
+from profilers.storage import display_url
 from proxies.config import DistillationProxyConfig
+from search_space.errors import UsageError
 from search_space.space import reachable_specs
 from studies.config import StudyConfig
 from studies.pipeline import StudyRun, resolve_budget
+from studies.table_to_read import table_to_read
 
 
 def plan_document(run: StudyRun) -> dict[str, Any]:
@@ -52,14 +45,13 @@ def _latency_plan(run: StudyRun) -> dict[str, Any]:
     config = run.config
     specs = reachable_specs(config.search_space)
     num_present, latency_budget_ms = 0, None
-    if is_device_name(config.device):
-        device = open_backend(config.device).device
-        with _table_to_read(run.storage_url) as table:
-            if table is not None:
-                coverage = table.coverage(specs, device)
-                num_present = len(coverage.present) + len(coverage.unstable)
-                if not coverage.missing:
-                    latency_budget_ms = resolve_budget(config.latency_budget, config, table, device)
+    with table_to_read(run.storage_url) as table, contextlib.suppress(UsageError):  # a recipe's device may be elsewhere
+        if table is not None:
+            device = find_device(config.device, table).device
+            coverage = table.coverage(specs, device)
+            num_present = len(coverage.present) + len(coverage.unstable)
+            if not coverage.missing:
+                latency_budget_ms = resolve_budget(config.latency_budget, config, table, device)
     return {
         "device": config.device,
         "num_blocks": len(specs),
@@ -81,29 +73,3 @@ def _budget(config: StudyConfig) -> dict[str, Any]:
         "winner_training_steps": config.winner_training.num_steps,
         "winner_training_max_s": config.winner_training.max_duration_s,
     }
-
-
-@contextlib.contextmanager
-def _table_to_read(storage_url: str) -> Iterator[LatencyTable | None]:
-    """The latency table, or None where there is none yet."""
-    url = normalised_url(storage_url)
-    if url.get_backend_name() != "sqlite":
-        yield _table_of(open_engine(storage_url, read_only=True))
-        return
-    path = Path(url.database or "")
-    if not path.is_file():
-        yield None
-        return
-    # A copy: even a reader of SQLite's write-ahead log leaves files beside the database.
-    with tempfile.TemporaryDirectory(prefix="snapnas-dry-run-") as folder:
-        for file in path.parent.glob(f"{path.name}*"):
-            if file.name in (path.name, f"{path.name}-wal"):
-                shutil.copy(file, folder)
-        engine = open_engine(f"sqlite:///{Path(folder) / path.name}")
-        yield _table_of(engine)
-        engine.dispose()
-
-
-def _table_of(engine: Engine) -> LatencyTable | None:
-    has_table = sqlalchemy.inspect(engine).has_table(SchemaVersion.__tablename__)
-    return LatencyTable(engine) if has_table else None

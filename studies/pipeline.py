@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
-from profilers.backends.registry import open_backend
 from profilers.device import Device, num_usable_cores
 from profilers.estimating import CannotRunError, estimate
+from profilers.finding_device import FoundDevice, find_device
 from profilers.latency_table import LatencyTable
-from profilers.measuring import measure_network, measure_space
+from profilers.measuring import measure_network, measure_space, require_measured
 from profilers.storage import display_url, open_engine
+from profilers.subject import Subject
+from search_space.arch import ArchConfig
 from search_space.errors import NoFeasibleTrialError, UsageError
 from search_space.progress import progress
 from search_space.space import random_arch, reachable_specs
@@ -74,8 +76,8 @@ class StudyOutcome:
     """The best trade-offs, fastest first."""
     winner: TrialRecord
     """What was chosen."""
-    measured_latency_ms: float
-    """Of the whole winner, really run on the device."""
+    measured_latency_ms: float | None
+    """Of the whole winner, really run on the device; None if the device is not here, or is a formula."""
     scores: Mapping[str, float]
     """Of the trained winner on held-out data; empty before the training."""
     exported: Mapping[str, Path]
@@ -91,17 +93,20 @@ def run_study(run: StudyRun) -> StudyOutcome:
         StorageError: The database cannot be reached.
     """
     _require_machine(run.config)
-    backend = open_backend(run.config.device)
     engine = open_engine(run.storage_url)
+    found = find_device(run.config.device, LatencyTable(engine))
     data, config = open_study_data(run.config)
     run = dataclasses.replace(run, config=config)
     with study_lease(engine, run.study_name):
         logger.info("study %s in %s", run.study_name, display_url(engine.url))
-        measure_space(config.search_space, config.device, engine)
-        summary = _open_study(run, engine, backend.device, data)
+        if found.is_here:
+            measure_space(config.search_space, config.device, engine)
+        else:
+            require_measured(config.search_space, found.device, LatencyTable(engine))
+        summary = _open_study(run, engine, found.device, data)
         teacher = _teacher(run, data)
-        _search(run, engine, backend.device, latency_budget_ms=summary.latency_budget_ms)
-        return _finish(run, engine, backend.device, data=data, teacher=teacher)
+        _search(run, engine, found.device, latency_budget_ms=summary.latency_budget_ms)
+        return _finish(run, engine, found, data=data, teacher=teacher)
 
 
 def resolve_budget(
@@ -222,7 +227,7 @@ def _open_executor(run: StudyRun) -> AbstractExecutor:
 
 
 def _finish(
-    run: StudyRun, engine: Engine, device: Device, *, data: "CaptionedImages", teacher: "TextToImage | None"
+    run: StudyRun, engine: Engine, found: FoundDevice, *, data: "CaptionedImages", teacher: "TextToImage | None"
 ) -> StudyOutcome:
     """Chooses the winner, measures it, trains it and exports it."""
     reader = StudyReader(engine)
@@ -230,12 +235,11 @@ def _finish(
     winner = choose_winner(records, latency_budget_ms=summary.latency_budget_ms)
     assert winner.arch_id is not None
     arch = reader.arch(winner.arch_id)
-    measurement = measure_network(arch, run.config.device, engine)
     outcome = StudyOutcome(
         summary=summary,
         front=tuple(pareto_front(records)),
         winner=winner,
-        measured_latency_ms=measurement.median_ms,
+        measured_latency_ms=_measured_latency_ms(arch, found, engine),
         scores={},
         exported={},
     )
@@ -257,8 +261,18 @@ def _finish(
     from studies.card import latency_rows
     from studies.exported import export_trained
 
-    latencies = latency_rows(arch, LatencyTable(engine), device)
+    latencies = latency_rows(arch, LatencyTable(engine), found.device)
     exported = export_trained(trained, folder=folder / "exported", latencies=latencies)
     for kind, path in exported.items():
         writer.add_artifact(winner.number, kind, path, workspace=run.workspace)
     return dataclasses.replace(outcome, exported=exported)
+
+
+def _measured_latency_ms(arch: ArchConfig, found: FoundDevice, engine: Engine) -> float | None:
+    """Of a whole network: measured now if the device is here, or else by whoever had it."""
+    if found.device.is_estimate:
+        return None
+    if found.is_here:
+        return measure_network(arch, found.device.name, engine).median_ms
+    measurement = LatencyTable(engine).measurement(found.device, Subject.of_network(arch))
+    return None if measurement is None else measurement.median_ms

@@ -78,9 +78,11 @@ def default_study_name(config: "StudyConfig") -> str:
 
 
 def _config(options: RunOptions) -> "StudyConfig":
-    from profilers.backends.registry import open_backend
+    from profilers.finding_device import find_device
     from studies.config import LatencyLimit
     from studies.recipes import study_config
+    from studies.selection import storage_url
+    from studies.table_to_read import table_to_read
     from training.data.names import DATA_NAMES
 
     config = study_config(options.recipe)
@@ -89,7 +91,8 @@ def _config(options: RunOptions) -> "StudyConfig":
             raise UsageError(f"--trials {options.trials}", allowed="an integer from 1")
         config = dataclasses.replace(config, num_trials=options.trials)
     if options.device is not None:
-        open_backend(options.device)
+        with table_to_read(storage_url(options.storage, options.out)) as table:
+            find_device(options.device, table)
         config = dataclasses.replace(config, device=options.device)
     if options.data is not None:
         if options.data not in DATA_NAMES and not Path(options.data).expanduser().is_dir():

@@ -26,7 +26,8 @@ class RunOptions:
     storage: str | None = None
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database; a file in --out by default."""
     device: str | None = None
-    """Whose latency counts: a device as profilers.measure takes it, such as host-onnxruntime:threads=2."""
+    """Whose latency counts: a device as profilers.measure takes it, such as host-onnxruntime:threads=2, or the name or
+    the id of one that measured itself elsewhere, such as a phone that profilers.collect accepted."""
     data: str | None = None
     """What to learn: scenes, digits, or a folder of captioned images."""
     max_latency_ms: float | None = None

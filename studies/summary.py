@@ -20,7 +20,7 @@ def outcome_document(outcome: StudyOutcome) -> dict[str, Any]:
         "winner": {
             "arch_id": outcome.winner.arch_id,
             "trial": outcome.winner.number,
-            "latency_ms": {"estimated": outcome.winner.latency_ms, "measured": _measured_ms(outcome)},
+            "latency_ms": {"estimated": outcome.winner.latency_ms, "measured": outcome.measured_latency_ms},
             "scores": dict(outcome.scores),
         },
         "exported": {kind: str(path) for kind, path in outcome.exported.items()},
@@ -56,7 +56,7 @@ def _closing_lines(outcome: StudyOutcome) -> list[str]:
     winner, summary = outcome.winner, outcome.summary
     counts = ", ".join(f"{number} {state}" for state, number in summary.num_trials_by_state.items() if number)
     budget = f", budget {summary.latency_budget_ms:.3f} ms" if summary.latency_budget_ms is not None else ""
-    measured_ms = _measured_ms(outcome)
+    measured_ms = outcome.measured_latency_ms
     measured = "never measured" if measured_ms is None else f"measured {measured_ms:.3f} ms"
     latency = f"estimated {winner.latency_ms:.3f} ms, {measured} on {summary.device}"
     lines = [f"trials: {counts}", f"winner: {winner.arch_id} (trial {winner.number}), {latency}{budget}"]
@@ -65,11 +65,6 @@ def _closing_lines(outcome: StudyOutcome) -> list[str]:
     if outcome.exported:
         lines += [f"samples: {outcome.exported['grid']}", f"exported: {outcome.exported['card'].parent}"]
     return lines
-
-
-def _measured_ms(outcome: StudyOutcome) -> float | None:
-    """None on a device whose milliseconds come from a formula."""
-    return None if outcome.summary.is_latency_estimated else outcome.measured_latency_ms
 
 
 def _trial_document(record: TrialRecord) -> dict[str, Any]:

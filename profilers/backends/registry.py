@@ -93,11 +93,6 @@ DEVICE_NAMES = tuple(_BACKENDS)
 """Every name without options."""
 
 
-def is_device_name(device_name: str) -> bool:
-    """Whether a backend of this machine can be asked for the device; its options may still be wrong."""
-    return device_name.partition(":")[0] in _BACKENDS
-
-
 def open_backend(device_name: str) -> AbstractBackend:
     """Opens the backend of a device by the device's name.
 

@@ -1,5 +1,6 @@
 """The command as people type it: exit codes, messages, resuming after a kill, and what it prints."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -11,8 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, update
+from sqlalchemy.orm import Session
 
+from profilers.backends.exact import ExactBackend
+from profilers.latency_table import LatencyTable
 from profilers.storage import open_engine
+from profilers.tables import LatencyRow
 from search_space.errors import SnapNASError, StorageError, UsageError
 from studies.results import StudyReader, TrialRecord
 from studies.run import _with_ray_address, resolve, run
@@ -139,6 +145,45 @@ def test_json_is_the_only_line_on_stdout_and_strict(searched: Path) -> None:
     assert document["winner"]["arch_id"] in [trial["arch_id"] for trial in document["front"]]
     assert document["winner"]["latency_ms"]["estimated"] > 0
     assert document["winner"]["latency_ms"]["measured"] is None  # a formula's milliseconds are no measurement
+
+
+def _give_away(workspace: Path) -> tuple[str, Engine]:
+    """Makes the measured device one that is not here: a phone that left its table. Returns its name."""
+    phone = dataclasses.replace(ExactBackend().device, name="browser-pixel-8", backend="browser", is_estimate=False)
+    engine = open_engine(f"sqlite:///{workspace}/snapnas.db")
+    LatencyTable(engine).add_device(phone)
+    with Session(engine) as session, session.begin():
+        session.execute(update(LatencyRow).values(device_id=phone.device_id))
+    return phone.name, engine
+
+
+def test_a_study_counts_the_latency_of_a_phone_that_left_its_table(
+    measured_space_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = tmp_path / "workspace"
+    shutil.copytree(measured_space_folder, workspace)
+    phone, engine = _give_away(workspace)
+    options = RunOptions(recipe="smoke", device=phone, trials=1, until="search", out=workspace, json=True)
+    run(options)
+    engine.dispose()
+    document = json.loads(capsys.readouterr().out)
+    assert document["study"] == "smoke-browser-pixel-8"
+    assert document["winner"]["latency_ms"]["estimated"] > 0
+    assert document["winner"]["latency_ms"]["measured"] is None  # nobody ran the whole winner there
+
+
+def test_a_phone_that_left_before_it_was_done_is_refused_before_any_training(
+    measured_space_folder: Path, tmp_path: Path
+) -> None:
+    workspace = tmp_path / "workspace"
+    shutil.copytree(measured_space_folder, workspace)
+    phone, engine = _give_away(workspace)
+    with Session(engine) as session, session.begin():
+        session.execute(update(LatencyRow).where(LatencyRow.text.contains("norm_out")).values(status="sampling"))
+    engine.dispose()
+    with pytest.raises(UsageError, match=r"lacks \d+ of \d+ blocks of tiny on browser-pixel-8, which is not here"):
+        run(RunOptions(recipe="smoke", device=phone, until="search", out=workspace))
+    assert not (workspace / "teachers").exists()
 
 
 @pytest.mark.parametrize(

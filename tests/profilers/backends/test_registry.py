@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profilers.backends.device_options import split_device_name
-from profilers.backends.registry import DEVICE_NAMES, is_device_name, open_backend
+from profilers.backends.registry import DEVICE_NAMES, open_backend
 from profilers.device import num_usable_cores
 from search_space.errors import UsageError
 
@@ -58,9 +58,3 @@ def test_any_other_text_is_a_usage_error(text: str) -> None:
 def test_a_name_is_split_at_its_options() -> None:
     assert split_device_name("a:b=1,c=x.y") == ("a", {"b": "1", "c": "x.y"})
     assert split_device_name("a") == ("a", {})
-
-
-def test_a_name_with_options_is_a_device_name() -> None:
-    assert is_device_name("exact")
-    assert is_device_name("host-torch:threads=1")
-    assert not is_device_name("phone")

@@ -1,0 +1,45 @@
+"""A device by its name: one that is here and can measure, or one whose rows in the table came from elsewhere.
+
+A phone that measured itself in its browser and a Mac that ran a bundle leave a table and go. Their milliseconds are as
+good for a search as those of this machine; only more of them cannot be had here.
+"""
+
+from dataclasses import dataclass
+
+from profilers.backends.registry import open_backend
+from profilers.device import Device
+from profilers.latency_table import LatencyTable
+from search_space.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundDevice:
+    """A device that a name stands for."""
+
+    device: Device
+    """The device."""
+    is_here: bool
+    """Whether it can measure now."""
+
+
+def find_device(name: str, table: LatencyTable | None) -> FoundDevice:
+    """The device as it is here now, or the one that the table holds from elsewhere.
+
+    Args:
+        name: As `profilers.measure` takes it, or the name or the id of a device of the table.
+        table: The latency table; None where there is none yet.
+
+    Raises:
+        UsageError: Neither is there, or the table holds several versions of it.
+    """
+    known = table.devices() if table is not None else ()
+    versions = [device for device in known if name in (device.name, device.device_id)]
+    try:
+        return FoundDevice(device=open_backend(name).device, is_here=True)
+    except UsageError:
+        if not versions:
+            raise
+    if len(versions) > 1:
+        described = "; ".join(f"{version.device_id} ({version.runtime})" for version in versions)
+        raise UsageError(f"the table holds {len(versions)} versions of {name}", allowed=described, fix="give an id")
+    return FoundDevice(device=versions[0], is_here=False)

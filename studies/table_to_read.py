@@ -1,0 +1,40 @@
+"""The latency table of a workspace, for looking only: no file and no table is made, or left behind."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy
+from sqlalchemy import Engine
+
+from profilers.latency_table import LatencyTable
+from profilers.storage import normalised_url, open_engine
+from profilers.tables import SchemaVersion
+
+
+@contextlib.contextmanager
+def table_to_read(storage_url: str) -> Iterator[LatencyTable | None]:
+    """The latency table, or None where there is none yet."""
+    url = normalised_url(storage_url)
+    if url.get_backend_name() != "sqlite":
+        yield _table_of(open_engine(storage_url, read_only=True))
+        return
+    path = Path(url.database or "")
+    if not path.is_file():
+        yield None
+        return
+    # A copy: even a reader of SQLite's write-ahead log leaves files beside the database.
+    with tempfile.TemporaryDirectory(prefix="snapnas-dry-run-") as folder:
+        for file in path.parent.glob(f"{path.name}*"):
+            if file.name in (path.name, f"{path.name}-wal"):
+                shutil.copy(file, folder)
+        engine = open_engine(f"sqlite:///{Path(folder) / path.name}")
+        yield _table_of(engine)
+        engine.dispose()
+
+
+def _table_of(engine: Engine) -> LatencyTable | None:
+    has_table = sqlalchemy.inspect(engine).has_table(SchemaVersion.__tablename__)
+    return LatencyTable(engine) if has_table else None
