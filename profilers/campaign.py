@@ -18,7 +18,7 @@ from profilers.backends.abstract import AbstractBackend
 from profilers.device import num_usable_cores
 from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable
-from profilers.memory import portions
+from profilers.memory import available_bytes, portions, roomy_group_bytes
 from profilers.protocol import FORMULA_PROTOCOL, Protocol
 from profilers.subject import Subject
 from profilers.subject_group import SubjectGroup
@@ -52,7 +52,7 @@ def run_campaign(
     )
 
     def measure(chosen: Sequence[Subject], description: str, protocol: Protocol) -> None:
-        for portion in portions(chosen, protocol.max_group_bytes):
+        for portion in portions(chosen, protocol.max_group_bytes or roomy_group_bytes(available_bytes())):
             SubjectGroup(portion, backend, table, campaign_id=campaign_id, protocol=protocol).measure(description)
 
     measure(shuffled, description, protocol)

@@ -20,6 +20,8 @@ ACTIVATION_COPIES = 8
 """A block's intermediate tensors are several times what enters and leaves it."""
 FIXED_BYTES = 64 * 2**20
 """The runtime itself."""
+MIN_GROUP_BYTES = 256 * 2**20
+"""Of weights that are loaded at once even where little is free; what cannot fit alone is refused before."""
 _MIB = 2**20
 _CGROUP_LIMITS = (  # what a container may use, and what it uses: version 2, then version 1
     ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current"),
@@ -58,6 +60,13 @@ def reason_not_to_fit(subject: Subject, free_bytes: int | None) -> str | None:
         f"{WEIGHT_COPIES} x {counts.weight_bytes / _MIB:.0f} MiB of weights, "
         f"{ACTIVATION_COPIES} x {counts.activation_bytes / _MIB:.0f} MiB of activations"
     )
+
+
+def roomy_group_bytes(free_bytes: int | None) -> int:
+    """How many bytes of weights to load at once: all that fit well, since only what is loaded together is interleaved."""
+    if free_bytes is None:
+        return MIN_GROUP_BYTES
+    return max(MIN_GROUP_BYTES, free_bytes // (2 * WEIGHT_COPIES))  # half of what is free stays so
 
 
 def portions(subjects: Sequence[Subject], max_bytes: int) -> Iterator[list[Subject]]:

@@ -13,20 +13,18 @@ class Protocol:
 
     min_rounds: int = 8
     """No subject is finished with fewer samples."""
-    max_rounds: int = 20
-    """A subject with this many steady samples is finished, stable or not."""
-    max_total_rounds: int = 28
-    """A subject with this many samples is finished, even if the machine was never steady."""
+    max_rounds: int = 50
+    """A subject with this many samples is finished, stable or not."""
     sentinel_every: int = 16
-    """Subjects between two looks at the sentinel, which are also the blocks that run in turn."""
+    """Blocks between two looks at the sentinel, which are also those that run in turn. Networks have it on both sides."""
     num_passes: int = 4
     """Timed single runs of a block in one sample, each right after another block's run."""
     num_calibration_probes: int = 60
     """Looks at the sentinel that set its reference, before a device's first campaign."""
     max_drift: float = 0.03
     """How far the sentinel may move within a round."""
-    max_group_bytes: int = 256 * 2**20
-    """Weights that are loaded at once; a runtime keeps about three copies of them."""
+    max_group_bytes: int | None = None
+    """Weights that are loaded at once, to be measured in turn; None: what the machine has room for."""
     max_unstable_share: float = 0.25
     """With more than this share unstable the machine is at fault, and measuring again at once would not help."""
     num_always_again: int = 4
@@ -40,20 +38,19 @@ class Protocol:
 
     def second_chance(self) -> "Protocol":
         """The rules for what is unstable at the end: as many rounds again, on top of those it has had."""
-        return dataclasses.replace(
-            self, max_rounds=2 * self.max_rounds, max_total_rounds=2 * self.max_total_rounds, seed=self.seed + 1
-        )
+        return dataclasses.replace(self, max_rounds=2 * self.max_rounds, seed=self.seed + 1)
 
 
-FORMULA_PROTOCOL = Protocol(
-    min_rounds=2, max_rounds=2, max_total_rounds=2, num_calibration_probes=1, max_group_bytes=2**63
-)
+FORMULA_PROTOCOL = Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1, max_group_bytes=2**63)
 """For a device whose milliseconds come from a formula: they are the same every time, and no weights are loaded."""
+
+_ROUNDS_PER_LOOK = 4
 
 
 def is_finished(samples: Sequence[Sample], protocol: Protocol) -> bool:
     """Whether a subject needs no more samples: its median is known to +-1 %, or it has had its chances."""
-    num_steady = sum(not sample.is_flagged for sample in samples)
-    if num_steady >= protocol.max_rounds or len(samples) >= protocol.max_total_rounds:
-        return True
-    return num_steady >= protocol.min_rounds and measurement_of(samples).is_stable
+    num_more = len(samples) - protocol.min_rounds
+    if num_more < 0 or len(samples) >= protocol.max_rounds:
+        return num_more >= 0
+    # An interval takes about two milliseconds, which for hundreds of blocks is longer than a round.
+    return num_more % _ROUNDS_PER_LOOK == 0 and measurement_of(samples).is_stable

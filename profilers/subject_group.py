@@ -8,7 +8,7 @@ import logging
 import random
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from profilers.backends.abstract import AbstractBackend
@@ -156,15 +156,28 @@ class SubjectGroup:
         order = self._random.sample(self._active, len(self._active))
         raw: dict[Subject, tuple[float, float]] = {}
         probes_ms, probe_positions = [], []
-        for position in range(0, len(order), self._protocol.sentinel_every):
+        num_taken = 0
+        for between_probes in self._between_probes(order):
             probes_ms.append(self._probe_ms(worker))
-            probe_positions.append(position)
-            raw |= self._samples_ms(worker, order[position : position + self._protocol.sentinel_every])
+            probe_positions.append(num_taken)
+            raw |= self._samples_ms(worker, between_probes)
+            num_taken += len(between_probes)
         probes_ms.append(self._probe_ms(worker))
         probe_positions.append(len(order))
         sentinels_ms = local_sentinels_ms(probes_ms, probe_positions, num_samples=len(order))
         self._keep_round(order, raw, sentinels_ms, is_flagged=has_moved(probes_ms, self._protocol))
         self._finish_subjects(bar)
+
+    def _between_probes(self, order: Sequence[Subject]) -> Iterator[list[Subject]]:
+        """What is sampled from one look at the sentinel to the next: some blocks, or up to one network, which is long."""
+        subjects: list[Subject] = []
+        for subject in order:
+            subjects.append(subject)
+            if subject.kind == "network" or len(subjects) == self._protocol.sentinel_every:
+                yield subjects
+                subjects = []
+        if subjects:
+            yield subjects
 
     def _samples_ms(self, worker: Worker, subjects: Sequence[Subject]) -> dict[Subject, tuple[float, float]]:
         """A sample of each and when it was taken: blocks in turn with one another, networks in loops of their own."""
@@ -242,10 +255,8 @@ class SubjectGroup:
     def _finish_subjects(self, bar: AbstractBar) -> None:
         finished = [subject for subject in self._active if is_finished(self._samples[subject], self._protocol)]
         self._table.finish(self._device, finished)
-        max_rounds = self._protocol.max_rounds  # rounds that were flagged and are taken again do not move the bar
-        num_new = sum(len(self._samples[subject]) <= max_rounds for subject in self._active)
-        num_saved = sum(max(max_rounds - len(self._samples[subject]), 0) for subject in finished)
-        bar.advance(num_new + num_saved, note=f"round {self._round_index}")
+        num_saved = sum(self._protocol.max_rounds - len(self._samples[subject]) for subject in finished)
+        bar.advance(len(self._active) + num_saved, note=f"round {self._round_index}")
         done = set(finished)  # once: for the 10,762 blocks of snapgen a set for each takes minutes
         self._active = [subject for subject in self._active if subject not in done]
         self._spare += filter(self._is_in_turn, finished)

@@ -23,7 +23,10 @@ from profilers.subject import Subject
 from search_space.counts import weight_bytes
 from search_space.specs import BlockSpec, spec_from_key
 
-PROTOCOL = Protocol(max_group_bytes=64 * 2**20)  # a tab of a phone is closed when it takes some hundred MB
+PROTOCOL = Protocol(
+    max_rounds=28,  # a page has to stay open all the while
+    max_group_bytes=64 * 2**20,  # a tab of a phone is closed when it takes some hundred MB
+)
 PORTION_SIZE = 200
 _CLOCK_TOLERANCE_MS = 2.0  # a phone's clock may be that coarse
 
@@ -133,9 +136,8 @@ def progress_of(plan: Plan, work: Work | None) -> tuple[int, int]:
         return num_total, num_total
     num_earlier = sum(map(len, plan.groups[: work.group_index]))
     num_known = num_earlier + len(plan.groups[work.group_index]) - work.num_active
-    num_in_round = work.portion_index * PORTION_SIZE if work.round_index < num_rounds else 0
-    num_done = num_known * num_rounds + work.num_active * min(work.round_index, num_rounds) + num_in_round
-    return min(num_done, num_total - 1), num_total  # an unsteady phone needs more rounds than were counted on
+    num_done = num_known * num_rounds + work.num_active * work.round_index + work.portion_index * PORTION_SIZE
+    return num_done, num_total
 
 
 def samples_of(

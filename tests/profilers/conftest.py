@@ -59,4 +59,4 @@ def small_specs() -> tuple[BlockSpec, ...]:
 
 @pytest.fixture
 def quick_protocol() -> Protocol:
-    return Protocol(min_rounds=3, max_rounds=4, max_total_rounds=5, num_calibration_probes=3, time_limit_s=20)
+    return Protocol(min_rounds=3, max_rounds=4, num_calibration_probes=3, time_limit_s=20)

@@ -91,8 +91,14 @@ def test_drift_is_divided_out() -> None:
     assert measurement_of(samples).samples_ms == (10.0, 10.0, 10.0)
 
 
-def test_flagged_samples_count_only_while_steady_ones_are_few() -> None:
-    steady = [sample(10.0) for _ in range(5)]
-    flagged = [sample(99.0, is_flagged=True)]
-    assert measurement_of(steady + flagged).samples_ms == (10.0,) * 5
-    assert 99.0 in measurement_of(steady[:4] + flagged).samples_ms
+def test_flagged_samples_are_left_out_where_that_narrows_the_interval() -> None:
+    steady = [sample(10.0 + 0.01 * index) for index in range(6)]
+    flagged = [sample(value, is_flagged=True) for value in (7.0, 13.0, 99.0)]
+    assert len(measurement_of(steady + flagged).samples_ms) == 6
+    assert len(measurement_of(steady[:4] + flagged).samples_ms) == 7  # too few to stand alone
+
+
+def test_flagged_samples_count_where_they_narrow_the_interval() -> None:
+    steady = [sample(value) for value in (8.0, 9.0, 10.0, 11.0, 12.0)]
+    flagged = [sample(10.0 + 0.01 * index, is_flagged=True) for index in range(40)]
+    assert len(measurement_of(steady + flagged).samples_ms) == 45

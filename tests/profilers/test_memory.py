@@ -4,7 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from profilers.memory import PeakMemory, available_bytes, counts_of, needed_bytes, portions, reason_not_to_fit
+from profilers.memory import (
+    MIN_GROUP_BYTES,
+    WEIGHT_COPIES,
+    PeakMemory,
+    available_bytes,
+    counts_of,
+    needed_bytes,
+    portions,
+    reason_not_to_fit,
+    roomy_group_bytes,
+)
 from profilers.subject import Subject
 from search_space.space import random_arch
 from search_space.spaces import search_space
@@ -82,3 +92,9 @@ def test_portions_fit_into_memory_and_lose_nobody() -> None:
     assert [len(portion) for portion in found] == [3, 3, 3, 1]
     assert list(itertools.chain(*found)) == subjects
     assert [len(portion) for portion in portions(subjects, 1)] == [1] * 10
+
+
+def test_what_is_loaded_at_once_leaves_half_of_the_free_memory_alone() -> None:
+    assert roomy_group_bytes(None) == roomy_group_bytes(0) == MIN_GROUP_BYTES
+    free_bytes = 24 * 2**30
+    assert roomy_group_bytes(free_bytes) * WEIGHT_COPIES <= free_bytes / 2

@@ -51,7 +51,7 @@ def search_engine(measured_space_folder: Path, tmp_path: Path) -> Iterator[Engin
 
 
 def measure_all(engine: Engine) -> None:
-    quick = Protocol(min_rounds=2, max_rounds=2, max_total_rounds=3, num_calibration_probes=2)
+    quick = Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=2)
     measure_space(smoke().search_space, "exact", engine, protocol=quick)
 
 
