@@ -1,7 +1,7 @@
 """How well predictions agree with what was measured: errors in percent, and two rank correlations."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy
@@ -73,6 +73,17 @@ def judge(predictor: Predictor, num_networks: int, *, num_fit: int | None = None
     if num_fit is not None:
         return predictor(indices[:num_fit])[num_fit:], indices[num_fit:]
     return numpy.array([predictor(indices[indices != index])[index] for index in indices]), indices
+
+
+def judge_all(
+    predictors: Mapping[str, Predictor], measured_ms: FloatArray, *, num_fit: int | None = None
+) -> tuple[Agreement, ...]:
+    """How every named way to predict agrees with networks that took no part in its fit; see `judge`."""
+    agreements = []
+    for name, predictor in predictors.items():
+        predicted_ms, judges = judge(predictor, len(measured_ms), num_fit=num_fit)
+        agreements.append(agreement(name, predicted_ms, measured_ms[judges]))
+    return tuple(agreements)
 
 
 def scale_predictor(sums_ms: FloatArray, measured_ms: FloatArray) -> Predictor:

@@ -26,6 +26,8 @@ class CheckOptions:
     """Device, with its options if any: host-onnxruntime, host-openvino:threads=2, exact..."""
     storage: str = DEFAULT_STORAGE
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
+    max_rounds: int = 0
+    """Samples of everything that is not known to +-1 % before: more of them help on a noisy machine; 0: 50."""
     seed: int = 0
     """The first architecture's seed; the others follow."""
     out: str = ""
@@ -47,6 +49,7 @@ def check(options: CheckOptions) -> None:
     """The command; what it needs is imported when it runs, so that `--help` comes at once."""
     from profilers.check_report import json_document, markdown, text
     from profilers.checking import check_space
+    from profilers.protocol import protocol_of
     from profilers.storage import open_engine
     from search_space.spaces import search_space
 
@@ -57,11 +60,13 @@ def check(options: CheckOptions) -> None:
         num_networks=options.networks,
         num_fit=options.fit or None,
         seed=options.seed,
+        protocol=protocol_of(options.max_rounds),
     )
     print(text(report), file=sys.stderr)
     if options.out:
-        fit = f" --fit {options.fit}" if options.fit else ""
-        command = f"python -m profilers.check --networks {options.networks}{fit} --space {options.space}"
+        chosen = f" --fit {options.fit}" if options.fit else ""
+        chosen += f" --max-rounds {options.max_rounds}" if options.max_rounds else ""
+        command = f"python -m profilers.check --networks {options.networks}{chosen} --space {options.space}"
         Path(options.out).write_text(markdown(report, command=f"{command} --device {options.device}"))
     if options.json:
         command_line.print_json(json_document(report))

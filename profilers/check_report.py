@@ -89,17 +89,11 @@ def _table_line(row: Agreement) -> str:
 
 def markdown(report: CheckReport, *, command: str) -> str:
     """The report as a page with command, hardware and date."""
-    environment = record_environment()
-    device = report.device
     networks = zip(report.measured_ms, report.estimated_ms, strict=True)
     lines = [
-        f"# Latency table against whole networks: {report.space} on {device.name}",
+        f"# Latency table against whole networks: {report.space} on {report.device.name}",
         "",
-        f"- command: `{command}`",
-        f"- date: {environment.recorded_at}, commit {environment.commit or 'unknown'}",
-        f"- hardware: {device.hardware}, {device.operating_system}, kernel {environment.kernel}",
-        f"- runtime: {device.runtime}, {device.precision}, {device.threads} thread, Python {platform.python_version()}",
-        f"- load average at the end: {environment.load_average}, governor: {environment.governor or 'not shown'}",
+        *provenance(report.device, command=command),
         "",
         text(report),
         "",
@@ -109,6 +103,19 @@ def markdown(report: CheckReport, *, command: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def provenance(device: Device, *, command: str) -> list[str]:
+    """What every page of measurements opens with: the command, when, on which hardware, with which runtime."""
+    environment = record_environment()
+    threads = f"{device.threads} thread{'s' if device.threads > 1 else ''}"
+    return [
+        f"- command: `{command}`",
+        f"- date: {environment.recorded_at}, commit {environment.commit or 'unknown'}",
+        f"- hardware: {device.hardware}, {device.operating_system}, kernel {environment.kernel}",
+        f"- runtime: {device.runtime}, {device.precision}, {threads}, Python {platform.python_version()}",
+        f"- load average at the end: {environment.load_average}, governor: {environment.governor or 'not shown'}",
+    ]
 
 
 def json_document(report: CheckReport) -> dict[str, Any]:

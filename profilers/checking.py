@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy
 from sqlalchemy import Engine
 
-from profilers.agreement import Agreement, FloatArray, Predictor, agreement, judge, line_predictor, scale_predictor
+from profilers.agreement import FloatArray, Predictor, judge_all, line_predictor, scale_predictor
 from profilers.backends.registry import open_backend
 from profilers.campaign import run_campaign
 from profilers.check_report import CheckReport, noise_floor_percent
@@ -101,6 +101,17 @@ def network_features_of(
     return features, numpy.array([blocks.estimate(arch).relative_half_width for arch in archs])
 
 
+def count_predictors(archs: Sequence[ArchConfig], measured_ms: FloatArray) -> dict[str, Predictor]:
+    """What counting multiply-accumulates or parameters would have said: the peers of everything that is measured."""
+    counts = [count(arch) for arch in archs]
+    macs = numpy.array([float(network.macs) for network in counts])
+    params = numpy.array([float(network.num_params) for network in counts])
+    return {
+        "line over macs": line_predictor(macs, measured_ms),
+        "line over parameters": line_predictor(params, measured_ms),
+    }
+
+
 def _measured(table: LatencyTable, device: Device, subject: Subject) -> Measurement:
     measurement = table.measurement(device, subject)
     if measurement is None:
@@ -118,14 +129,11 @@ def _compare(
     num_fit: int | None,
 ) -> CheckReport:
     measured_ms, sums_ms = networks.measured_ms, networks.sums_ms
-    counts = [count(arch) for arch in archs]
-    macs = numpy.array([float(network.macs) for network in counts])
-    params = numpy.array([float(network.num_params) for network in counts])
-
-    def judged(name: str, predictor: Predictor) -> Agreement:
-        predicted_ms, judges = judge(predictor, len(archs), num_fit=num_fit)
-        return agreement(name, predicted_ms, measured_ms[judges])
-
+    predictors = {
+        "sum with one fitted scale": scale_predictor(sums_ms, measured_ms),
+        "sum corrected by kind of block": correction_predictor(networks),
+        **count_predictors(archs, measured_ms),
+    }
     correction = fit_correction(networks, num_fit=num_fit)
     return CheckReport(
         device=device,
@@ -134,12 +142,6 @@ def _compare(
         estimated_ms=tuple(sums_ms.tolist()),
         num_stable=sum(measurement.is_stable for measurement in measurements),
         noise_floor_percent=noise_floor_percent(measurements),
-        agreements=(
-            correction.uncorrected,
-            judged("sum with one fitted scale", scale_predictor(sums_ms, measured_ms)),
-            judged("sum corrected by kind of block", correction_predictor(networks)),
-            judged("line over macs", line_predictor(macs, measured_ms)),
-            judged("line over parameters", line_predictor(params, measured_ms)),
-        ),
+        agreements=(correction.uncorrected, *judge_all(predictors, measured_ms, num_fit=num_fit)),
         correction=correction,
     )

@@ -28,6 +28,8 @@ class MeasureOptions:
     """Device, with its options if any: host-onnxruntime, host-onnxruntime:threads=2, host-torch, exact..."""
     storage: str = DEFAULT_STORAGE
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
+    max_rounds: int = 0
+    """Samples of everything that is not known to +-1 % before: more of them help on a noisy machine; 0: 50."""
     again: bool = False
     """Measure the blocks that were unstable, failed or did not fit once more."""
     sustained: str = ""
@@ -59,6 +61,7 @@ def _measure_space(options: MeasureOptions) -> None:
     from profilers.latency_table import LatencyTable
     from profilers.load_report import summary_of
     from profilers.measuring import measure_space
+    from profilers.protocol import protocol_of
     from profilers.storage import display_url, open_engine
     from profilers.subject import Subject
     from search_space.space import reachable_specs
@@ -71,7 +74,8 @@ def _measure_space(options: MeasureOptions) -> None:
     specs = reachable_specs(space)
     num_missing = len(table.coverage(specs, device).missing)
     start_s = time.monotonic()
-    coverage = measure_space(space, options.device, engine, again=options.again)
+    protocol = protocol_of(options.max_rounds)
+    coverage = measure_space(space, options.device, engine, again=options.again, protocol=protocol)
     duration_s = time.monotonic() - start_s
     if num_missing or options.again:
         print(f"measured in {duration_s:.0f} s into {display_url(options.storage)}", file=sys.stderr)

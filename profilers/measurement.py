@@ -86,8 +86,8 @@ class Measurement:
 def measurement_of(samples: Sequence[Sample]) -> Measurement:
     """The measurement that samples make, drift divided out.
 
-    Those from unsteady rounds are left out if that makes the interval narrower. On a machine that is unsteady most of the
-    time it does not: there the few steady samples were found to repeat half as well as all of them together.
+    Those from unsteady rounds are left out if that makes the interval narrower. On a machine that is unsteady most of
+    the time it does not: there the few steady samples were found to repeat half as well as all of them together.
     """
     everything = Measurement(samples_ms=tuple(sample.corrected_ms for sample in samples))
     steady_ms = tuple(sample.corrected_ms for sample in samples if not sample.is_flagged)

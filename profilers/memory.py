@@ -63,7 +63,7 @@ def reason_not_to_fit(subject: Subject, free_bytes: int | None) -> str | None:
 
 
 def roomy_group_bytes(free_bytes: int | None) -> int:
-    """How many bytes of weights to load at once: all that fit well, since only what is loaded together is interleaved."""
+    """How many bytes of weights to load at once: all that fit well, since only what is loaded is interleaved."""
     if free_bytes is None:
         return MIN_GROUP_BYTES
     return max(MIN_GROUP_BYTES, free_bytes // (2 * WEIGHT_COPIES))  # half of what is free stays so

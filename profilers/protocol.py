@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profilers.measurement import Sample, measurement_of
+from search_space.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,7 @@ class Protocol:
     max_rounds: int = 50
     """A subject with this many samples is finished, stable or not."""
     sentinel_every: int = 16
-    """Blocks between two looks at the sentinel, which are also those that run in turn. Networks have it on both sides."""
+    """Blocks between two looks at the sentinel, also those that run in turn. A network has a look on either side."""
     num_passes: int = 4
     """Timed single runs of a block in one sample, each right after another block's run."""
     num_calibration_probes: int = 60
@@ -45,6 +46,19 @@ FORMULA_PROTOCOL = Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1
 """For a device whose milliseconds come from a formula: they are the same every time, and no weights are loaded."""
 
 _ROUNDS_PER_LOOK = 4
+
+
+def protocol_of(max_rounds: int) -> Protocol | None:
+    """The usual rules with another number of rounds; None, which is each device's own rules, for 0.
+
+    Raises:
+        UsageError: It is less than the fewest rounds.
+    """
+    if max_rounds == 0:
+        return None
+    if max_rounds < Protocol.min_rounds:
+        raise UsageError(f"--max-rounds {max_rounds} was given", allowed=f"at least {Protocol.min_rounds}")
+    return Protocol(max_rounds=max_rounds)
 
 
 def is_finished(samples: Sequence[Sample], protocol: Protocol) -> bool:

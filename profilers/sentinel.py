@@ -1,8 +1,8 @@
 """One fixed block that is measured again and again, to see how fast the machine is right now.
 
 Every sample is divided by the sentinel's drift around it, and a round in which the sentinel moves by more than the
-rules allow is flagged: its samples count only where they help. Fifteen companions of the sentinel's size run beside it where a campaign has too
-few blocks of its own to run in turn (see `profilers.timing`).
+rules allow is flagged: its samples count only where they help. Fifteen companions of the sentinel's size run beside it
+where a campaign has too few blocks of its own to run in turn (see `profilers.timing`).
 """
 
 import bisect

@@ -169,7 +169,7 @@ class SubjectGroup:
         self._finish_subjects(bar)
 
     def _between_probes(self, order: Sequence[Subject]) -> Iterator[list[Subject]]:
-        """What is sampled from one look at the sentinel to the next: some blocks, or up to one network, which is long."""
+        """What is sampled from one look at the sentinel to the next: some blocks, or one network, which takes long."""
         subjects: list[Subject] = []
         for subject in order:
             subjects.append(subject)

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -32,6 +33,8 @@ class TransferOptions:
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
     seed: int = 0
     """The first candidate's seed; the others follow."""
+    out: str = ""
+    """Write the report as Markdown to this file."""
     json: bool = False
     """Print the report as one JSON line on stdout."""
 
@@ -51,7 +54,7 @@ class TransferOptions:
 def transfer(options: TransferOptions) -> None:
     """The command; what it needs is imported when it runs, so that `--help` comes at once."""
     from profilers.storage import open_engine
-    from profilers.transferring import json_document, text, transfer_space
+    from profilers.transferring import json_document, markdown, text, transfer_space
     from search_space.spaces import search_space
 
     report = transfer_space(
@@ -64,6 +67,10 @@ def transfer(options: TransferOptions) -> None:
         seed=options.seed,
     )
     print(text(report), file=sys.stderr)
+    if options.out:
+        command = f"python -m profilers.transfer --from {options.source} --to {options.target}"
+        command += f" --networks {options.networks} --validate {options.validate} --space {options.space}"
+        Path(options.out).write_text(markdown(report, command=command))
     if options.json:
         command_line.print_json(json_document(report))
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy
 from sqlalchemy import Engine
 
-from profilers.agreement import Agreement, FloatArray, agreement, judge, scale_predictor
+from profilers.agreement import Agreement, FloatArray, judge_all, scale_predictor
 from profilers.backends.registry import open_backend
-from profilers.check_report import MAX_NOISE_FLOOR_PERCENT, agreement_table, noise_floor_percent
-from profilers.checking import distinct_archs, measure_networks, network_features_of
+from profilers.check_report import MAX_NOISE_FLOOR_PERCENT, agreement_table, noise_floor_percent, provenance
+from profilers.checking import count_predictors, distinct_archs, measure_networks, network_features_of
 from profilers.correction import Correction
 from profilers.correction_fit import WholeNetworks, fit_correction
 from profilers.device import Device
@@ -44,7 +44,7 @@ class TransferReport:
     noise_floor_percent: float
     """How far two halves of the same network's samples are apart, mean over the networks."""
     agreements: tuple[Agreement, ...]
-    """The source's sums as they are, with one scale, and with one for each kind of block."""
+    """The source's sums as they are, with one scale, with one for each kind of block, and what counting would say."""
 
     @property
     def is_quiet(self) -> bool:
@@ -84,8 +84,8 @@ def transfer_space(
     )
     num_fit = num_networks if num_validate else None
     correction = fit_correction(networks, num_fit=num_fit)
-    scale = scale_predictor(networks.sums_ms, networks.measured_ms)
-    scaled_ms, judges = judge(scale, len(archs), num_fit=num_fit)
+    one_scale = {"with one fitted scale": scale_predictor(networks.sums_ms, networks.measured_ms)}
+    counting = count_predictors(archs, networks.measured_ms)
     report = TransferReport(
         source=source,
         target=target,
@@ -93,8 +93,9 @@ def transfer_space(
         noise_floor_percent=noise_floor_percent(measurements),
         agreements=(
             dataclasses.replace(correction.uncorrected, name="the source's sums as they are"),
-            agreement("with one fitted scale", scaled_ms, networks.measured_ms[judges]),
+            *judge_all(one_scale, networks.measured_ms, num_fit=num_fit),
             dataclasses.replace(correction.judged, name="with a scale for each kind of block"),
+            *judge_all(counting, networks.measured_ms, num_fit=num_fit),
         ),
     )
     if report.is_quiet:
@@ -136,6 +137,12 @@ def text(report: TransferReport) -> str:
         f"Noise floor {report.noise_floor_percent:.2f} %. The transfer is {fate}.",
     ]
     return "\n".join(lines)
+
+
+def markdown(report: TransferReport, *, command: str) -> str:
+    """The report as a page with command, hardware and date."""
+    title = f"# Transfer of a latency table: {report.correction.space} on {report.target.name}"
+    return "\n".join([title, "", *provenance(report.target, command=command), "", text(report), ""])
 
 
 def json_document(report: TransferReport) -> dict[str, Any]:
