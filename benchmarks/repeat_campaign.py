@@ -143,7 +143,7 @@ def _page(campaigns: Sequence[Campaign], device: Device, options: RepeatOptions)
         f"- minutes from one campaign's end to the next one's: {between}",
         "",
         f"Wanted: every network's medians within {WANTED_PERCENT:g} % of their middle.",
-        f"Kept by {num_kept} of {options.networks}: the median one strays by {middle:.1f} %, the worst by {worst:.1f} %.",
+        f"Kept by {num_kept} of {options.networks}: the median strays by {middle:.1f} %, the worst by {worst:.1f} %.",
         "",
         "| campaign | all networks, against the first | noise floor |",
         "|---|---|---|",

@@ -68,7 +68,7 @@ def text(report: CheckReport) -> str:
         "",
         f"{len(report.measured_ms)} networks of {min(report.measured_ms):.2f} to {max(report.measured_ms):.2f} ms.",
         f"{report.num_stable} of them are known to +-1 %; noise floor {report.noise_floor_percent:.2f} %.",
-        f"Scales: {scales}; {1000 * correction.overhead_ms:.1f} us more for each block; ridge {correction.ridge:g}.",
+        f"Scales: {scales}; {1000 * correction.overhead_ms:+.1f} us for each block; ridge {correction.ridge:g}.",
         f"95 % interval of an unseen network: +-{correction.relative_half_width:.1%}. The correction is {fate}.",
     ]
     return "\n".join(lines)

@@ -5,9 +5,11 @@ not, and how much that costs depends on the kind of block. So a corrected networ
 
     latency = sum over groups of (scale of the group) * (medians of its blocks) + (overhead) * (number of blocks)
 
-with no coefficient below zero. `profilers.correction_fit` finds the coefficients; this file only says what they are and
-applies them, so it is light. A correction never travels without the figures of how well it predicted networks that it
-had not seen.
+with no scale below zero. The overhead is below zero where a block that is timed alone pays for something that it does
+not pay for inside a network: the call into the runtime, inputs that nobody has just written.
+
+`profilers.correction_fit` finds the coefficients; this file only says what they are and applies them, so it is light. A
+correction never travels without the figures of how well it predicted networks that it had not seen.
 """
 
 import dataclasses
@@ -76,7 +78,7 @@ class Correction:
     scales: Mapping[BlockGroup, float]
     """Factor on the measured median of a block, by the block's group."""
     overhead_ms: float
-    """Added for every block."""
+    """Added for every block; below zero, what each block pays only when it is timed alone."""
     ridge: float
     """Strength of the pull towards one common scale that leave-one-out chose."""
     relative_half_width: float
@@ -100,7 +102,7 @@ class Correction:
 
     def corrected_ms(self, spec: BlockSpec, median_ms: float) -> float:
         """A block's share of a network's latency."""
-        return self.scales[block_group(spec)] * median_ms + self.overhead_ms
+        return max(self.scales[block_group(spec)] * median_ms + self.overhead_ms, 0.0)
 
     @property
     def unexplained_half_width(self) -> float:

@@ -3,8 +3,11 @@
 Networks of one space resemble each other, so the milliseconds of two groups may rise and fall together and leave their
 scales undetermined. A ridge draws every scale towards the one common scale, and the overhead towards zero, as strongly
 as leave-one-out likes best: with many quiet networks each group speaks for itself, with few or noisy ones little but
-the common scale remains. The error that is reported comes from networks that took no part at all, neither in the
-coefficients nor in the choice of the ridge.
+the common scale remains. The overhead of a block may have either sign, so non-negative least squares sees it twice,
+as what a block adds and as what it saves.
+
+The error that is reported comes from networks that took no part at all, neither in the coefficients nor in the choice
+of the ridge.
 """
 
 import datetime
@@ -99,19 +102,21 @@ def _best_ridge(networks: WholeNetworks, train: IntArray) -> float:
 
 
 def _coefficients(networks: WholeNetworks, train: IntArray, ridges: Sequence[float]) -> FloatArray:
-    """`[num_ridges, num_groups + 1]`: scales and overhead in milliseconds, none below zero."""
+    """`[num_ridges, num_groups + 1]`: scales, none below zero, and the overhead in milliseconds, of either sign."""
     features, measured_ms = networks.features[train], networks.measured_ms[train]
     common_scale = numpy.median(measured_ms / networks.sums_ms[train])
     # A coefficient's unit: the common scale, and for the overhead what would be everything. All then weigh alike.
     units = numpy.full(len(GROUPS) + 1, common_scale)
     units[-1] = numpy.median(measured_ms / features[:, -1])
     shares = features * units / measured_ms[:, None]  # [num_train, num_groups + 1]: each row should sum to one
-    anchor = numpy.append(numpy.ones(len(GROUPS)), 0.0)
+    shares = numpy.column_stack([shares, -shares[:, -1]])  # [num_train, num_groups + 2]: what a block saves comes last
+    anchor = numpy.append(numpy.ones(len(GROUPS)), (0.0, 0.0))
     wanted = numpy.append(numpy.ones(len(train)), anchor)
     solutions = []
     for ridge in ridges:
         pull = numpy.append(numpy.ones(len(train)), numpy.full(len(anchor), math.sqrt(ridge * len(train))))
         design = numpy.vstack([shares, numpy.eye(len(anchor))]) * pull[:, None]
-        solutions.append(nnls(design, wanted * pull)[0] * units)
+        *scales, added, saved = nnls(design, wanted * pull)[0]
+        solutions.append(numpy.append(scales, added - saved) * units)
     coefficients: FloatArray = numpy.stack(solutions)
     return coefficients

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from profilers.correction import Correction
 from profilers.device import Device
 from profilers.environment import Environment
-from profilers.latency_record import Coverage, LatencyRecord
+from profilers.latency_record import RECORD_COLUMNS, Coverage, LatencyRecord
 from profilers.latency_rows import begun_rows, existing_rows, in_chunks, insert_or_ignore
 from profilers.load_report import LoadReport
 from profilers.measurement import Measurement, Sample, measurement_of
@@ -182,16 +182,27 @@ class LatencyTable:
 
     def records(self, device: Device, subjects: Iterable[Subject]) -> dict[Subject, LatencyRecord]:
         """What is known of the subjects; one that was never begun is left out."""
+        found = {}
+        query = select(LatencyRow.subject_id, *RECORD_COLUMNS).where(LatencyRow.device_id == device.device_id)
+        with self._engine.connect() as connection:
+            for by_id in in_chunks(subjects):
+                for row in connection.execute(query.where(LatencyRow.subject_id.in_(by_id))):
+                    found[by_id[row.subject_id]] = LatencyRecord.of_row(row)
+        return found
+
+    def load_reports(self, device: Device, subjects: Iterable[Subject]) -> dict[Subject, LoadReport]:
+        """What loading the subjects said; one that was never loaded is left out."""
         by_id = {subject.subject_id: subject for subject in subjects}
         with Session(self._engine) as session:
             rows = existing_rows(session, device, by_id.values())
-            return {by_id[key]: LatencyRecord.of_row(row) for key, row in rows.items()}
+            return {by_id[key]: LoadReport.from_json(row.load_report) for key, row in rows.items() if row.load_report}
 
     def blocks(self, device: Device) -> dict[BlockSpec, LatencyRecord]:
         """What is known of every block that was ever begun on the device."""
-        query = select(LatencyRow).where(LatencyRow.device_id == device.device_id, LatencyRow.kind == "block")
-        with Session(self._engine) as session:
-            return {spec_from_key(row.text): LatencyRecord.of_row(row) for row in session.scalars(query)}
+        query = select(LatencyRow.text, *RECORD_COLUMNS)
+        query = query.where(LatencyRow.device_id == device.device_id, LatencyRow.kind == "block")
+        with self._engine.connect() as connection:
+            return {spec_from_key(row.text): LatencyRecord.of_row(row) for row in connection.execute(query)}
 
     def measurement(self, device: Device, subject: Subject) -> Measurement | None:
         """The subject's measurement with its samples; None unless it is finished."""

@@ -83,8 +83,7 @@ def _measure_space(options: MeasureOptions) -> None:
         print("nothing to measure", file=sys.stderr)
     print(_summary(coverage, options, device), file=sys.stderr)
     if options.json:
-        records = table.records(device, map(Subject.of_block, specs))
-        reports = [record.load_report for record in records.values() if record.load_report is not None]
+        reports = table.load_reports(device, map(Subject.of_block, specs)).values()
         command_line.print_json(
             {
                 "space": options.space,
@@ -99,7 +98,7 @@ def _measure_space(options: MeasureOptions) -> None:
                 "num_does_not_fit": len(coverage.does_not_fit),
                 "num_missing": len(coverage.missing),
                 "duration_s": round(duration_s, 1),
-                "loading": summary_of(reports),
+                "loading": summary_of(list(reports)),
             }
         )
 

@@ -133,7 +133,7 @@ def text(report: TransferReport) -> str:
         "",
         *agreement_table(report.agreements),
         "",
-        f"Scales: {scales}; {1000 * correction.overhead_ms:.1f} us more for each block; ridge {correction.ridge:g}.",
+        f"Scales: {scales}; {1000 * correction.overhead_ms:+.1f} us for each block; ridge {correction.ridge:g}.",
         f"Noise floor {report.noise_floor_percent:.2f} %. The transfer is {fate}.",
     ]
     return "\n".join(lines)

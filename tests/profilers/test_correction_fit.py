@@ -1,5 +1,6 @@
 """The fit against a world whose truth is known: made-up tables, scales and networks."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from search_space.space import random_arch
 from search_space.spaces import search_space
 from search_space.specs import BlockSpec, spec_key
 from search_space.walk import block_specs
+from tests.profilers.corrections import one_scale
 
 SCALES = dict(zip(GROUPS, (1.25, 1.1, 1.3, 1.15, 1.05, 1.2), strict=True))
 OVERHEAD_MS = 0.004
@@ -117,11 +119,27 @@ def test_noise_leaves_one_common_scale() -> None:
     assert max(scales) / min(scales) < 1.05
 
 
-def test_nothing_is_below_zero() -> None:
+def test_no_scale_is_below_zero() -> None:
     networks = made_up_world(3, num_networks=12, network_noise=0.3).networks(12)
-    correction = fit_correction(networks)
-    assert min(correction.scales.values()) >= 0
-    assert correction.overhead_ms >= 0
+    assert min(fit_correction(networks).scales.values()) >= 0
+
+
+def test_what_a_block_pays_only_when_it_is_timed_alone_is_found() -> None:
+    world = made_up_world(7, num_networks=30, sample_noise=1e-5, is_sum=True)
+    networks, call_ms = world.networks(30), 0.02
+    features = networks.features.copy()
+    features[:, 0] += call_ms * features[:, -1] / 2  # as if half of the blocks were full residual ones
+    features[:, 3] += call_ms * features[:, -1] / 2  # and the others cross-attention
+    correction = fit_correction(dataclasses.replace(networks, features=features))
+    assert correction.overhead_ms == pytest.approx(-call_ms, rel=0.1)
+    assert correction.judged.mape_percent < 0.2
+
+
+def test_a_corrected_block_is_never_below_zero() -> None:
+    correction = one_scale(1.0, overhead_ms=-0.02)
+    spec = block_specs(random_arch(TINY, 0))[0]
+    assert correction.corrected_ms(spec, 0.01) == 0
+    assert correction.corrected_ms(spec, 0.05) == pytest.approx(0.03)
 
 
 def test_judges_take_no_part_in_the_fit() -> None:

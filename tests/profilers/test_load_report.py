@@ -22,7 +22,7 @@ def test_the_first_report_of_a_subject_is_kept(
     table.add_device(device)
     table.add_load_reports(device, {subject: COLD})
     table.add_load_reports(device, {subject: WARM})
-    assert table.records(device, [subject])[subject].load_report == COLD
+    assert table.load_reports(device, [subject]) == {subject: COLD}
 
 
 def test_a_summary_takes_medians_and_sums_nodes() -> None:
