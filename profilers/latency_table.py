@@ -230,9 +230,12 @@ class LatencyTable:
 
     def correction(self, device: Device, *, source: Device | None = None) -> Correction | None:
         """What was fitted from the blocks of `source`, by default the device's own; None before that."""
-        with Session(self._engine) as session:
-            row = session.get(CorrectionRow, (device.device_id, (source or device).device_id))
-            return None if row is None else Correction.from_json(row.correction)
+        query = select(CorrectionRow.correction).where(
+            CorrectionRow.device_id == device.device_id, CorrectionRow.source_id == (source or device).device_id
+        )
+        with self._engine.connect() as connection:
+            text = connection.scalar(query)
+            return None if text is None else Correction.from_json(text)
 
     def set_correction(self, device: Device, correction: Correction, *, source: Device | None = None) -> None:
         """Stores what was fitted; both devices are known."""
