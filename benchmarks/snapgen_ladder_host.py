@@ -8,7 +8,6 @@ Two networks are loaded at a time, two thousand million bytes each at most, abou
 """
 
 import dataclasses
-import platform
 import statistics
 import sys
 import tempfile
@@ -20,9 +19,9 @@ import numpy
 
 from profilers.backends.registry import open_backend
 from profilers.backends.roofline import estimated_latency_ms
+from profilers.check_report import provenance
 from profilers.defaults import DEFAULT_DEVICE
 from profilers.device import Device
-from profilers.environment import record_environment
 from profilers.roofline.phones import PHONES
 from profilers.subject import Subject
 from profilers.worker_client import Worker
@@ -166,18 +165,11 @@ def _at(arch: ArchConfig, latent: int) -> ArchConfig:
 
 
 def _page(results: Sequence[EditResult], device: Device, *, latent: int, num_rounds: int) -> str:
-    environment = record_environment()
     command = f"python -m benchmarks.snapgen_ladder_host --device {device.name} --latent {latent} --rounds {num_rounds}"
-    here = f"{device.hardware}, {device.operating_system}"
-    load = "not shown" if environment.load_average is None else f"{environment.load_average:.1f}"
-    runtime = f"{device.runtime}, {device.precision}, {device.threads} thread, Python {platform.python_version()}"
     lines = [
         f"# SnapGen's ablation on this machine, at {latent} x {latent} latents",
         "",
-        f"- command: `{command}`",
-        f"- date: {environment.recorded_at}, commit {environment.commit or 'unknown'}",
-        f"- hardware: {here}, load average at the end {load}",
-        f"- runtime: {runtime}",
+        *provenance(device, command=command),
         f"- {num_rounds} rounds, before and after the edit in turn; median ratio, 95 % bootstrap interval",
         "- phone: iPhone 15 Pro, 1024 px (128 x 128 latents), published in arXiv:2412.09619, Table 1",
         "- formula: `python -m profilers.calibrate`, an estimate that was fitted on the published column",
