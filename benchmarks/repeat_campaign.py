@@ -23,6 +23,7 @@ from profilers.checking import distinct_archs, measure_networks
 from profilers.defaults import DEFAULT_DEVICE
 from profilers.device import Device
 from profilers.latency_table import LatencyTable
+from profilers.protocol import Protocol
 from profilers.storage import open_engine
 from search_space import command_line
 from search_space.errors import UsageError
@@ -90,8 +91,11 @@ def measure_campaigns(options: RepeatOptions, device: Device) -> list[Campaign]:
     options.folder.mkdir(parents=True, exist_ok=True)
     name = f"{options.space}-{options.networks}-{device.device_id}"
     path = options.folder / f"{name}.json"
-    kept = json.loads(path.read_text()) if path.exists() else []
-    campaigns = [Campaign(**{**fields, "medians_ms": tuple(fields["medians_ms"])}) for fields in kept]
+    rules = dataclasses.asdict(Protocol())
+    kept = json.loads(path.read_text()) if path.exists() else {"rules": rules, "campaigns": []}
+    if kept["rules"] != rules:
+        raise UsageError(f"{path} holds campaigns by other rules", fix="give another --folder, or delete this one")
+    campaigns = [Campaign(**{**fields, "medians_ms": tuple(fields["medians_ms"])}) for fields in kept["campaigns"]]
     table = LatencyTable(open_engine(f"sqlite:///{options.folder / name}.db"))
     archs = distinct_archs(search_space(options.space), options.networks, seed=0)
     while len(campaigns) < options.campaigns:
@@ -104,7 +108,9 @@ def measure_campaigns(options: RepeatOptions, device: Device) -> list[Campaign]:
             medians_ms=tuple(measurement.median_ms for measurement in measurements),
         )
         campaigns.append(campaign)
-        path.write_text(json.dumps(list(map(dataclasses.asdict, campaigns))))
+        whole = path.with_suffix(".new")
+        whole.write_text(json.dumps({"rules": rules, "campaigns": list(map(dataclasses.asdict, campaigns))}))
+        whole.replace(path)
     return campaigns[: options.campaigns]
 
 
@@ -143,7 +149,7 @@ def _page(campaigns: Sequence[Campaign], device: Device, options: RepeatOptions)
         f"- minutes from one campaign's end to the next one's: {between}",
         "",
         f"Wanted: every network's medians within {WANTED_PERCENT:g} % of their middle.",
-        f"Kept by {num_kept} of {options.networks}: the median strays by {middle:.1f} %, the worst by {worst:.1f} %.",
+        f"Kept by {num_kept} of {len(deviations)}: the median strays by {middle:.1f} %, the worst by {worst:.1f} %.",
         "",
         "| campaign | all networks, against the first | noise floor |",
         "|---|---|---|",

@@ -12,13 +12,15 @@ import dataclasses
 import json
 import logging
 import random
+import shutil
+import tempfile
 from collections.abc import Sequence
 
 from profilers.backends.abstract import AbstractBackend
 from profilers.device import num_usable_cores
 from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable
-from profilers.memory import available_bytes, portions, roomy_group_bytes
+from profilers.memory import MIN_GROUP_BYTES, available_bytes, portions, roomy_group_bytes
 from profilers.protocol import FORMULA_PROTOCOL, Protocol
 from profilers.subject import Subject
 from profilers.subject_group import SubjectGroup
@@ -52,7 +54,7 @@ def run_campaign(
     )
 
     def measure(chosen: Sequence[Subject], description: str, protocol: Protocol) -> None:
-        for portion in portions(chosen, protocol.max_group_bytes or roomy_group_bytes(available_bytes())):
+        for portion in portions(chosen, protocol.max_group_bytes or _group_bytes(backend)):
             SubjectGroup(portion, backend, table, campaign_id=campaign_id, protocol=protocol).measure(description)
 
     measure(shuffled, description, protocol)
@@ -63,3 +65,10 @@ def run_campaign(
     else:
         logger.warning("%d of %d are unstable: measure again when the machine is quiet", len(unstable), len(shuffled))
     table.finish_campaign(campaign_id, environment=record_environment())
+
+
+def _group_bytes(backend: AbstractBackend) -> int:
+    """A graphics card and a browser's tab have a memory of their own, of which nothing is known here."""
+    if not backend.times_single_runs:
+        return MIN_GROUP_BYTES
+    return roomy_group_bytes(available_bytes(), shutil.disk_usage(tempfile.gettempdir()).free)

@@ -66,6 +66,7 @@ def check(options: CheckOptions) -> None:
     if options.out:
         chosen = f" --fit {options.fit}" if options.fit else ""
         chosen += f" --max-rounds {options.max_rounds}" if options.max_rounds else ""
+        chosen += f" --seed {options.seed}" if options.seed else ""
         command = f"python -m profilers.check --networks {options.networks}{chosen} --space {options.space}"
         Path(options.out).write_text(markdown(report, command=f"{command} --device {options.device}"))
     if options.json:

@@ -101,8 +101,8 @@ class Correction:
     """UTC, ISO 8601."""
 
     def corrected_ms(self, spec: BlockSpec, median_ms: float) -> float:
-        """A block's share of a network's latency."""
-        return max(self.scales[block_group(spec)] * median_ms + self.overhead_ms, 0.0)
+        """A block's share of a network's latency; of a block that is hardly more than a call it may be below zero."""
+        return self.scales[block_group(spec)] * median_ms + self.overhead_ms
 
     @property
     def unexplained_half_width(self) -> float:

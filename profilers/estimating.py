@@ -18,7 +18,7 @@ from profilers.device import Device
 from profilers.interpolation import MIN_NEIGHBOURS, Interpolation, Interpolator
 from profilers.latency_record import LatencyRecord
 from profilers.latency_table import LatencyTable
-from profilers.roofline.calibration import stored_calibration
+from profilers.roofline.calibration import ROOFLINE, stored_calibration
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
 from search_space.errors import UsageError
@@ -120,6 +120,8 @@ class BlockLatencies:
     """Blocks that the device was seen not to run."""
     correction: Correction | None
     """What is in every number of `known`."""
+    formula_half_width: float = 0.0
+    """How far `device` may be from its formula, as a share of a network's latency; 0 for one that a clock measures."""
     is_guessing: bool = False
     """Whether blocks that nobody measured were guessed where there are enough like them."""
 
@@ -142,7 +144,8 @@ class BlockLatencies:
             device: The device of the estimates.
             interpolate: Whether missing blocks are guessed from measured ones like them.
             source: Another device, whose blocks were fitted to networks of `device` by `profilers.transfer`.
-            is_corrected: Whether the stored correction applies; without it, sums are plain sums of medians.
+            is_corrected: Whether the stored correction applies; without it, sums are plain sums of medians, and their
+                intervals hold what the blocks say of themselves and nothing else.
 
         Raises:
             UsageError: Nothing was transferred from `source` to `device`.
@@ -168,6 +171,7 @@ class BlockLatencies:
             known=known,
             failed=failed,
             correction=correction,
+            formula_half_width=_formula_half_width(device) if is_corrected else 0.0,
             is_guessing=interpolate,
         )
 
@@ -210,9 +214,8 @@ class BlockLatencies:
     @property
     def _unexplained_half_width(self) -> float:
         """How far whole networks are off beside what their blocks' own intervals say, as a share of their latency."""
-        if self.correction is not None:
-            return self.correction.unexplained_half_width
-        return stored_calibration().relative_half_width if self.source.backend == "roofline" else 0.0
+        fitted = self.correction.unexplained_half_width if self.correction else 0.0
+        return math.hypot(fitted, self.formula_half_width)
 
     def medians(self, arch: ArchConfig) -> list[tuple[BlockSpec, float]]:
         """Every block of a network with its milliseconds.
@@ -261,6 +264,11 @@ def estimate(
     """
     specs = dict.fromkeys(block_specs(arch))
     return BlockLatencies.read(specs, table, device, interpolate=interpolate, source=source).estimate(arch)
+
+
+def _formula_half_width(device: Device) -> float:
+    """What is not known of a phone that is a formula, however well its sums agree with the same formula."""
+    return stored_calibration().relative_half_width if device.backend == ROOFLINE else 0.0
 
 
 def _guesses(specs: Iterable[BlockSpec], table: LatencyTable, device: Device) -> dict[BlockSpec, Interpolation]:

@@ -20,8 +20,8 @@ ACTIVATION_COPIES = 8
 """A block's intermediate tensors are several times what enters and leaves it."""
 FIXED_BYTES = 64 * 2**20
 """The runtime itself."""
-MIN_GROUP_BYTES = 256 * 2**20
-"""Of weights that are loaded at once even where little is free; what cannot fit alone is refused before."""
+MIN_GROUP_BYTES, MAX_GROUP_BYTES = 256 * 2**20, 4 * 2**30
+"""Of weights that are loaded at once: even where little is free, and where there is very much."""
 _MIB = 2**20
 _CGROUP_LIMITS = (  # what a container may use, and what it uses: version 2, then version 1
     ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current"),
@@ -62,11 +62,15 @@ def reason_not_to_fit(subject: Subject, free_bytes: int | None) -> str | None:
     )
 
 
-def roomy_group_bytes(free_bytes: int | None) -> int:
-    """How many bytes of weights to load at once: all that fit well, since only what is loaded is interleaved."""
+def roomy_group_bytes(free_bytes: int | None, free_disk_bytes: int) -> int:
+    """How many bytes of weights to load at once: many, since only what is loaded is interleaved.
+
+    Half of the free memory and half of the free disk stay so.
+    """
     if free_bytes is None:
         return MIN_GROUP_BYTES
-    return max(MIN_GROUP_BYTES, free_bytes // (2 * WEIGHT_COPIES))  # half of what is free stays so
+    room_bytes = min(free_bytes // (2 * WEIGHT_COPIES), free_disk_bytes // 2)
+    return min(max(MIN_GROUP_BYTES, room_bytes), MAX_GROUP_BYTES)
 
 
 def portions(subjects: Sequence[Subject], max_bytes: int) -> Iterator[list[Subject]]:

@@ -25,7 +25,7 @@ class Protocol:
     max_drift: float = 0.03
     """How far the sentinel may move within a round."""
     max_group_bytes: int | None = None
-    """Weights that are loaded at once, to be measured in turn; None: what the machine has room for."""
+    """Weights that are loaded at once, to be measured in turn; None: what there is room for."""
     max_unstable_share: float = 0.25
     """With more than this share unstable the machine is at fault, and measuring again at once would not help."""
     num_always_again: int = 4
@@ -45,7 +45,7 @@ class Protocol:
 FORMULA_PROTOCOL = Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1, max_group_bytes=2**63)
 """For a device whose milliseconds come from a formula: they are the same every time, and no weights are loaded."""
 
-_ROUNDS_PER_LOOK = 4
+_ROUNDS_PER_LOOK = 4  # an interval takes milliseconds: looked at every round, hundreds of them outlast it
 
 
 def protocol_of(max_rounds: int) -> Protocol | None:
@@ -64,7 +64,8 @@ def protocol_of(max_rounds: int) -> Protocol | None:
 def is_finished(samples: Sequence[Sample], protocol: Protocol) -> bool:
     """Whether a subject needs no more samples: its median is known to +-1 %, or it has had its chances."""
     num_more = len(samples) - protocol.min_rounds
-    if num_more < 0 or len(samples) >= protocol.max_rounds:
-        return num_more >= 0
-    # An interval takes about two milliseconds, which for hundreds of blocks is longer than a round.
+    if num_more < 0:
+        return False
+    if len(samples) >= protocol.max_rounds:
+        return True
     return num_more % _ROUNDS_PER_LOOK == 0 and measurement_of(samples).is_stable

@@ -4,6 +4,7 @@ A subject that kills or hangs the measuring process is a row with a reason; the 
 table holds of a subject already counts, so a group that is taken up again goes on where it stopped.
 """
 
+import itertools
 import logging
 import random
 import statistics
@@ -170,14 +171,11 @@ class SubjectGroup:
 
     def _between_probes(self, order: Sequence[Subject]) -> Iterator[list[Subject]]:
         """What is sampled from one look at the sentinel to the next: some blocks, or one network, which takes long."""
-        subjects: list[Subject] = []
-        for subject in order:
-            subjects.append(subject)
-            if subject.kind == "network" or len(subjects) == self._protocol.sentinel_every:
-                yield subjects
-                subjects = []
-        if subjects:
-            yield subjects
+        for _, same in itertools.groupby(order, key=lambda subject: subject.kind):
+            subjects = list(same)
+            step = 1 if subjects[0].kind == "network" else self._protocol.sentinel_every
+            for start in range(0, len(subjects), step):
+                yield subjects[start : start + step]
 
     def _samples_ms(self, worker: Worker, subjects: Sequence[Subject]) -> dict[Subject, tuple[float, float]]:
         """A sample of each and when it was taken: blocks in turn with one another, networks in loops of their own."""
@@ -255,7 +253,7 @@ class SubjectGroup:
     def _finish_subjects(self, bar: AbstractBar) -> None:
         finished = [subject for subject in self._active if is_finished(self._samples[subject], self._protocol)]
         self._table.finish(self._device, finished)
-        num_saved = sum(self._protocol.max_rounds - len(self._samples[subject]) for subject in finished)
+        num_saved = sum(max(self._protocol.max_rounds - len(self._samples[subject]), 0) for subject in finished)
         bar.advance(len(self._active) + num_saved, note=f"round {self._round_index}")
         done = set(finished)  # once: for the 10,762 blocks of snapgen a set for each takes minutes
         self._active = [subject for subject in self._active if subject not in done]

@@ -70,6 +70,7 @@ def transfer(options: TransferOptions) -> None:
     if options.out:
         command = f"python -m profilers.transfer --from {options.source} --to {options.target}"
         command += f" --networks {options.networks} --validate {options.validate} --space {options.space}"
+        command += f" --seed {options.seed}" if options.seed else ""
         Path(options.out).write_text(markdown(report, command=command))
     if options.json:
         command_line.print_json(json_document(report))

@@ -1,10 +1,11 @@
 """What a run would do, without doing it: touches no file and no database, and imports no torch."""
 
-import contextlib
 import json
 from typing import Any
 
+from profilers.device import Device
 from profilers.finding_device import find_device
+from profilers.latency_table import LatencyTable
 from profilers.storage import display_url
 from proxies.config import DistillationProxyConfig
 from search_space.errors import UsageError
@@ -45,9 +46,9 @@ def _latency_plan(run: StudyRun) -> dict[str, Any]:
     config = run.config
     specs = reachable_specs(config.search_space)
     num_present, latency_budget_ms = 0, None
-    with table_to_read(run.storage_url) as table, contextlib.suppress(UsageError):  # a recipe's device may be elsewhere
-        if table is not None:
-            device = find_device(config.device, table).device
+    with table_to_read(run.storage_url) as table:
+        device = _device(config, table)
+        if table is not None and device is not None:
             coverage = table.coverage(specs, device)
             num_present = len(coverage.present) + len(coverage.unstable)
             if not coverage.missing:
@@ -58,6 +59,14 @@ def _latency_plan(run: StudyRun) -> dict[str, Any]:
         "num_present": num_present,
         "latency_budget_ms": latency_budget_ms,
     }
+
+
+def _device(config: StudyConfig, table: LatencyTable | None) -> Device | None:
+    """The study's device; None for a recipe's that is neither here nor in the table yet."""
+    try:
+        return find_device(config.device, table).device
+    except UsageError:
+        return None
 
 
 def _budget(config: StudyConfig) -> dict[str, Any]:

@@ -78,11 +78,9 @@ def default_study_name(config: "StudyConfig") -> str:
 
 
 def _config(options: RunOptions) -> "StudyConfig":
-    from profilers.finding_device import find_device
     from studies.config import LatencyLimit
     from studies.recipes import study_config
     from studies.selection import storage_url
-    from studies.table_to_read import table_to_read
     from training.data.names import DATA_NAMES
 
     config = study_config(options.recipe)
@@ -91,8 +89,7 @@ def _config(options: RunOptions) -> "StudyConfig":
             raise UsageError(f"--trials {options.trials}", allowed="an integer from 1")
         config = dataclasses.replace(config, num_trials=options.trials)
     if options.device is not None:
-        with table_to_read(storage_url(options.storage, options.out)) as table:
-            find_device(options.device, table)
+        _require_device(options.device, storage_url(options.storage, options.out))
         config = dataclasses.replace(config, device=options.device)
     if options.data is not None:
         if options.data not in DATA_NAMES and not Path(options.data).expanduser().is_dir():
@@ -105,6 +102,19 @@ def _config(options: RunOptions) -> "StudyConfig":
     if options.max_latency_ms is not None:
         config = dataclasses.replace(config, latency_budget=LatencyLimit(max_latency_ms=options.max_latency_ms))
     return config
+
+
+def _require_device(name: str, storage: str) -> None:
+    """Refuses a device that is neither here nor in the table, before the run makes anything."""
+    from profilers.backends.registry import open_backend
+    from profilers.finding_device import find_device
+    from studies.table_to_read import table_to_read
+
+    try:
+        open_backend(name)
+    except UsageError:  # only now is the table worth a look
+        with table_to_read(storage) as table:
+            find_device(name, table)
 
 
 def _with_ray_address(arguments: list[str]) -> list[str]:

@@ -17,22 +17,28 @@ from profilers.tables import SchemaVersion
 @contextlib.contextmanager
 def table_to_read(storage_url: str) -> Iterator[LatencyTable | None]:
     """The latency table, or None where there is none yet."""
+    with contextlib.ExitStack() as stack:
+        engine = _engine_to_read(storage_url, stack)
+        yield None if engine is None else _table_of(engine)
+
+
+def _engine_to_read(storage_url: str, stack: contextlib.ExitStack) -> Engine | None:
     url = normalised_url(storage_url)
     if url.get_backend_name() != "sqlite":
-        yield _table_of(open_engine(storage_url, read_only=True))
-        return
+        engine = open_engine(storage_url, read_only=True)
+        stack.callback(engine.dispose)
+        return engine
     path = Path(url.database or "")
     if not path.is_file():
-        yield None
-        return
+        return None
     # A copy: even a reader of SQLite's write-ahead log leaves files beside the database.
-    with tempfile.TemporaryDirectory(prefix="snapnas-dry-run-") as folder:
-        for file in path.parent.glob(f"{path.name}*"):
-            if file.name in (path.name, f"{path.name}-wal"):
-                shutil.copy(file, folder)
-        engine = open_engine(f"sqlite:///{Path(folder) / path.name}")
-        yield _table_of(engine)
-        engine.dispose()
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="snapnas-reading-"))
+    for file in path.parent.glob(f"{path.name}*"):
+        if file.name in (path.name, f"{path.name}-wal"):
+            shutil.copy(file, folder)
+    engine = open_engine(f"sqlite:///{Path(folder) / path.name}")
+    stack.callback(engine.dispose)
+    return engine
 
 
 def _table_of(engine: Engine) -> LatencyTable | None:

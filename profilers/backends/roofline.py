@@ -9,7 +9,7 @@ from pathlib import Path
 from profilers.backends.abstract import AbstractBackend, AbstractRunner
 from profilers.backends.exact import ComputedRunner
 from profilers.device import Device
-from profilers.roofline.calibration import stored_calibration
+from profilers.roofline.calibration import ROOFLINE, stored_calibration
 from profilers.roofline.formula import latency_ms, work_of
 from profilers.roofline.phones import CHIPS, Phone
 from profilers.subject import Subject
@@ -34,7 +34,7 @@ class RooflineBackend(AbstractBackend):
     def device(self) -> Device:
         return Device(
             name=self._phone.name,
-            backend="roofline",
+            backend=ROOFLINE,
             hardware=f"{self._phone.title}, {CHIPS[self._phone.chip].name}: a formula, never measured",
             operating_system=self._phone.operating_system,
             runtime=f"roofline, calibration {stored_calibration().calibration_id}",

@@ -2,7 +2,7 @@
 
 The page knows no rules. It gets a portion of a round, block by block in the order the server drew, and sends the
 samples back; whether a block is known well enough is decided here, from raw samples, by the rules of every other
-device. So a page that was closed goes on with the portion it had, and nothing about a campaign lives in the page.
+device, except that it has fewer rounds. So a page that was closed goes on with the portion it had, and nothing about a campaign lives in the page.
 """
 
 import hashlib
@@ -23,10 +23,8 @@ from profilers.subject import Subject
 from search_space.counts import weight_bytes
 from search_space.specs import BlockSpec, spec_from_key
 
-PROTOCOL = Protocol(
-    max_rounds=28,  # a page has to stay open all the while
-    max_group_bytes=64 * 2**20,  # a tab of a phone is closed when it takes some hundred MB
-)
+PROTOCOL = Protocol(max_rounds=28)  # a page has to stay open all the while
+MAX_GROUP_BYTES = 64 * 2**20  # a tab of a phone is closed when it takes some hundred MB
 PORTION_SIZE = 200
 _CLOCK_TOLERANCE_MS = 2.0  # a phone's clock may be that coarse
 
@@ -52,7 +50,7 @@ class Plan:
         for spec in shuffled:
             if not groups or weight_bytes(spec) > room_bytes:
                 groups.append([])
-                room_bytes = PROTOCOL.max_group_bytes
+                room_bytes = MAX_GROUP_BYTES
             groups[-1].append(Subject.of_block(spec))
             room_bytes -= weight_bytes(spec)
         subjects = [subject.subject_id for group in groups for subject in group]

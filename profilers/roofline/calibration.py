@@ -14,6 +14,9 @@ from pathlib import Path
 from profilers.roofline.formula import Rates
 from profilers.roofline.phones import ChipName
 
+ROOFLINE = "roofline"
+"""The backend of every device whose milliseconds are this formula's."""
+
 CALIBRATION_PATH = Path(__file__).with_name("calibration.json")
 
 

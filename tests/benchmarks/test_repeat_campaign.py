@@ -1,5 +1,6 @@
 """The benchmark of repeated campaigns says how far medians stray, and keeps what is finished."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,22 @@ def test_a_network_strays_as_far_as_its_worst_campaign() -> None:
 
 
 def test_finished_campaigns_are_kept_and_an_exact_device_repeats_exactly(tmp_path: Path) -> None:
-    options = {"networks": 2, "device": "exact", "pause_s": 0.0, "folder": tmp_path}
+    two = RepeatOptions(campaigns=2, networks=2, device="exact", pause_s=0.0, folder=tmp_path)
     device = open_backend("exact").device
-    first = measure_campaigns(RepeatOptions(**options, campaigns=2), device)
-    more = measure_campaigns(RepeatOptions(**options, campaigns=3), device)
+    first = measure_campaigns(two, device)
+    more = measure_campaigns(dataclasses.replace(two, campaigns=3), device)
     assert more[:2] == first
     assert worst_deviations_percent(more) == pytest.approx([0.0, 0.0])
+
+
+def test_campaigns_by_other_rules_do_not_mix(tmp_path: Path) -> None:
+    options = RepeatOptions(campaigns=2, networks=2, device="exact", pause_s=0.0, folder=tmp_path)
+    device = open_backend("exact").device
+    measure_campaigns(options, device)
+    (path,) = tmp_path.glob("*.json")
+    path.write_text(path.read_text().replace('"sentinel_every": 16', '"sentinel_every": 4'))
+    with pytest.raises(UsageError, match="other rules"):
+        measure_campaigns(options, device)
 
 
 @pytest.mark.parametrize("wrong", [{"campaigns": 1}, {"networks": 0}, {"pause_s": -1.0}, {"pause_s": float("nan")}])

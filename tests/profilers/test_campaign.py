@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import sqlalchemy
@@ -21,12 +21,14 @@ from profilers.campaign import run_campaign
 from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample, measurement_of
-from profilers.protocol import Protocol, is_finished
+from profilers.protocol import Protocol, is_finished, protocol_of
 from profilers.sentinel import SENTINEL, has_moved, local_sentinels_ms
 from profilers.storage import open_engine
 from profilers.subject import Subject
 from profilers.worker_client import Worker
-from search_space.errors import StorageError
+from search_space.errors import StorageError, UsageError
+from search_space.space import random_arch
+from search_space.spaces import search_space
 from search_space.specs import BlockSpec, ConvSpec, NormOutSpec
 
 BROKEN = NormOutSpec(channels=8, size=8, norm_groups=3)  # three groups do not divide eight channels
@@ -220,6 +222,54 @@ def test_a_subject_is_finished_when_it_is_stable_or_has_had_its_chances() -> Non
     assert not is_finished(noisy[:9], protocol)
     assert is_finished(noisy[:10], protocol)
     assert is_finished([steady_sample(is_flagged=True)] * 5, protocol)
+    assert [number for number in range(1, 11) if is_finished([steady_sample()] * number, protocol)] == [5, 9, 10]
+
+
+def test_the_number_of_rounds_can_be_chosen_and_nothing_else_changes() -> None:
+    assert protocol_of(0) is None
+    assert protocol_of(100) == dataclasses.replace(Protocol(), max_rounds=100)
+    with pytest.raises(UsageError, match="--max-rounds 7 was given\nallowed: at least 8"):
+        protocol_of(7)
+
+
+def test_every_network_has_a_look_at_the_sentinel_on_either_side(
+    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots: list[int] = []
+
+    class WatchedWorker(Worker):
+        def sample(self, slot: int, *, num_runs: int) -> tuple[float, float]:
+            slots.append(slot)
+            return super().sample(slot, num_runs=num_runs)
+
+    monkeypatch.setattr("profilers.subject_group.Worker", WatchedWorker)
+    subjects = [Subject.of_network(random_arch(search_space("tiny"), seed)) for seed in range(3)]
+    protocol = Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1)
+    run_campaign(subjects, ExactBackend(), LatencyTable(sqlite_engine), protocol=protocol)
+    kinds = [kind for kind, _ in itertools.groupby(slots, key=lambda slot: "network" if slot >= 0 else "sentinel")]
+    assert kinds == ["sentinel", *["network", "sentinel"] * 6]
+    assert slots.count(0) == slots.count(1) == slots.count(2) == 2
+
+
+def test_no_block_is_blamed_for_a_death_between_two_requests(
+    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process_ids: list[int] = []
+
+    class MortalWorker(Worker):
+        def samples_in_turn(self, *arguments: Any, **options: Any) -> tuple[list[float], float]:
+            if self.process_id not in process_ids:
+                process_ids.append(self.process_id)
+                if len(process_ids) < 3:
+                    os.kill(self.process_id, signal.SIGKILL)
+            return super().samples_in_turn(*arguments, **options)
+
+    monkeypatch.setattr("profilers.subject_group.Worker", MortalWorker)
+    specs = [ConvSpec(in_channels=4, out_channels=4, size=size) for size in range(4, 24)]
+    table, protocol = LatencyTable(sqlite_engine), Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1)
+    run_campaign(list(map(Subject.of_block, specs)), ExactBackend(), table, protocol=protocol)
+    assert len(process_ids) == 3
+    assert len(table.coverage(specs, DEVICE).present) == len(specs)
 
 
 def test_a_subject_that_hangs_is_a_row_with_a_reason_and_the_campaign_goes_on(

@@ -135,11 +135,12 @@ def test_what_a_block_pays_only_when_it_is_timed_alone_is_found() -> None:
     assert correction.judged.mape_percent < 0.2
 
 
-def test_a_corrected_block_is_never_below_zero() -> None:
-    correction = one_scale(1.0, overhead_ms=-0.02)
-    spec = block_specs(random_arch(TINY, 0))[0]
-    assert correction.corrected_ms(spec, 0.01) == 0
-    assert correction.corrected_ms(spec, 0.05) == pytest.approx(0.03)
+def test_an_estimate_is_what_the_fit_predicts_below_zero_or_not() -> None:
+    world, correction = made_up_world(8, num_networks=4), one_scale(1.1, overhead_ms=-0.06)
+    predicted_ms = world.networks(4).features @ numpy.array([*correction.scales.values(), correction.overhead_ms])
+    blocks = world.blocks(correction)
+    assert min(block.latency_ms for block in blocks.known.values()) < 0
+    assert [blocks.estimate(arch).latency_ms for arch in world.archs] == pytest.approx(predicted_ms)
 
 
 def test_judges_take_no_part_in_the_fit() -> None:

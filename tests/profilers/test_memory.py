@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from profilers.memory import (
+    MAX_GROUP_BYTES,
     MIN_GROUP_BYTES,
     WEIGHT_COPIES,
     PeakMemory,
@@ -95,6 +96,8 @@ def test_portions_fit_into_memory_and_lose_nobody() -> None:
 
 
 def test_what_is_loaded_at_once_leaves_half_of_the_free_memory_alone() -> None:
-    assert roomy_group_bytes(None) == roomy_group_bytes(0) == MIN_GROUP_BYTES
-    free_bytes = 24 * 2**30
-    assert roomy_group_bytes(free_bytes) * WEIGHT_COPIES <= free_bytes / 2
+    free_bytes, much = 20 * 2**30, 2**50
+    assert roomy_group_bytes(None, much) == roomy_group_bytes(0, much) == roomy_group_bytes(much, 0) == MIN_GROUP_BYTES
+    assert free_bytes / 2 - WEIGHT_COPIES < roomy_group_bytes(free_bytes, much) * WEIGHT_COPIES <= free_bytes / 2
+    assert roomy_group_bytes(much, free_bytes // 16) == free_bytes // 32
+    assert roomy_group_bytes(much, much) == MAX_GROUP_BYTES

@@ -163,9 +163,12 @@ def test_a_study_counts_the_latency_of_a_phone_that_left_its_table(
     workspace = tmp_path / "workspace"
     shutil.copytree(measured_space_folder, workspace)
     phone, engine = _give_away(workspace)
-    options = RunOptions(recipe="smoke", device=phone, trials=1, until="search", out=workspace, json=True)
-    run(options)
     engine.dispose()
+    options = RunOptions(recipe="smoke", device=phone, trials=1, until="search", out=workspace, json=True)
+    run(dataclasses.replace(options, dry_run=True))
+    plan = json.loads(capsys.readouterr().out)["latency_table"]
+    assert plan["num_present"] == plan["num_blocks"]
+    run(options)
     document = json.loads(capsys.readouterr().out)
     assert document["study"] == "smoke-browser-pixel-8"
     assert document["winner"]["latency_ms"]["estimated"] > 0
