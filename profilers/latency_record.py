@@ -41,7 +41,7 @@ class LatencyRecord:
     """UTC, ISO 8601."""
 
     @classmethod
-    def of_row(cls, row: Row[Any]) -> Self:
+    def of_row(cls, row: Row[*tuple[Any, ...]]) -> Self:
         """From a row of `RECORD_COLUMNS`, or of these and others."""
         nan = float("nan")
         return cls(
