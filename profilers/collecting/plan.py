@@ -2,7 +2,8 @@
 
 The page knows no rules. It gets a portion of a round, block by block in the order the server drew, and sends the
 samples back; whether a block is known well enough is decided here, from raw samples, by the rules of every other
-device, except that it has fewer rounds. So a page that was closed goes on with the portion it had, and nothing about a campaign lives in the page.
+device, except that it has fewer rounds. So a page that was closed goes on with the portion it had, and nothing about a
+campaign lives in the page.
 """
 
 import hashlib

@@ -35,6 +35,20 @@ BROKEN = NormOutSpec(channels=8, size=8, norm_groups=3)  # three groups do not d
 DEVICE = ExactBackend().device
 
 
+@pytest.fixture
+def process_ids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The measuring processes of a campaign, in the order in which they start."""
+    started: list[int] = []
+
+    class RememberedWorker(Worker):
+        def __enter__(self) -> Self:
+            started.append(self.process_id)
+            return super().__enter__()
+
+    monkeypatch.setattr("profilers.subject_group.Worker", RememberedWorker)
+    return started
+
+
 def steady_sample(raw_ms: float = 1.0, *, drift: float = 1.0, is_flagged: bool = False) -> Sample:
     return Sample(
         raw_ms=raw_ms, num_runs=1, drift=drift, round_index=0, position=0, taken_at=0.0, is_flagged=is_flagged
@@ -119,16 +133,8 @@ def test_a_block_that_cannot_run_is_a_row_with_a_reason_and_the_campaign_goes_on
 
 
 def test_a_worker_that_is_killed_costs_at_most_the_block_it_worked_on(
-    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+    sqlite_engine: Engine, process_ids: list[int]
 ) -> None:
-    process_ids: list[int] = []
-
-    class RememberedWorker(Worker):
-        def __enter__(self) -> Self:
-            process_ids.append(self.process_id)
-            return super().__enter__()
-
-    monkeypatch.setattr("profilers.subject_group.Worker", RememberedWorker)
     specs = [ConvSpec(in_channels=4, out_channels=4, size=size) for size in range(4, 14)]
     table, protocol = LatencyTable(sqlite_engine), Protocol(min_rounds=30, max_rounds=30, num_calibration_probes=3)
 
@@ -273,16 +279,8 @@ def test_no_block_is_blamed_for_a_death_between_two_requests(
 
 
 def test_a_subject_that_hangs_is_a_row_with_a_reason_and_the_campaign_goes_on(
-    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+    sqlite_engine: Engine, process_ids: list[int]
 ) -> None:
-    process_ids: list[int] = []
-
-    class RememberedWorker(Worker):
-        def __enter__(self) -> Self:
-            process_ids.append(self.process_id)
-            return super().__enter__()
-
-    monkeypatch.setattr("profilers.subject_group.Worker", RememberedWorker)
     specs = [ConvSpec(in_channels=4, out_channels=4, size=size) for size in range(4, 34)]
     table = LatencyTable(sqlite_engine)
     protocol = Protocol(min_rounds=30, max_rounds=30, num_calibration_probes=3, time_limit_s=6)
