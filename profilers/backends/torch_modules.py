@@ -46,16 +46,16 @@ def compiled(module: nn.Module, inputs: Inputs) -> nn.Module:
 
     Every subject has its own entries in torch's cache of compiled code: after eight blocks of one class torch would
     otherwise run the ninth in eager mode. Nothing is compiled in helper processes, which would run beside the clock,
-    and no cache on disk is read, because those are pickles.
+    and no cache on disk is read, because those are pickles. Both hold for this compilation only: whatever else the
+    process exports or compiles is not told otherwise.
     """
     from torch._inductor import config as inductor_config
 
-    inductor_config.compile_threads = 1
-    torch.compiler.config.force_disable_caches = True
     fast: nn.Module = torch.compile(  # type: ignore[call-overload]
         module, fullgraph=True, dynamic=False, isolate_recompiles=True
     )
-    with torch.inference_mode(), warnings.catch_warnings():
+    without_caches = torch.compiler.config.patch(force_disable_caches=True)  # type: ignore[attr-defined]
+    with torch.inference_mode(), warnings.catch_warnings(), without_caches, inductor_config.patch(compile_threads=1):
         warnings.filterwarnings("ignore", message="dynamo_pgo force disabled")  # as it was asked to be
         fast(*inputs)
     return fast

@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
+from torch._inductor import config as inductor_config
 
 from profilers.backends.registry import open_backend
 from profilers.backends.torch_modules import build_module, build_on, compiled
@@ -47,9 +49,23 @@ def test_a_compiled_block_computes_the_same(kind: str) -> None:
 @needs_compiler
 def test_the_ninth_block_of_a_class_is_compiled_too() -> None:
     """By default torch compiles a class's forward eight times and runs the ninth in eager mode, or refuses it."""
+    counters.clear()
     for channels in range(4, 13):
         module, inputs = build_module(Subject.of_block(ConvSpec(in_channels=channels, out_channels=4, size=4)))
+        assert counters["stats"]["unique_graphs"] == channels - 4
         compiled(module, inputs)
+    assert counters["stats"]["unique_graphs"] == 9
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_compiling_leaves_torchs_settings_as_they_were() -> None:
+    """Left on, the first of them makes every later export in the process warn."""
+    before = torch.compiler.config.force_disable_caches, inductor_config.compile_threads
+    module, inputs = build_module(BLOCKS["conv"])
+    compiled(module, inputs)
+    assert (torch.compiler.config.force_disable_caches, inductor_config.compile_threads) == before
+    assert before[0] is False
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA card")
