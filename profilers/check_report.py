@@ -60,7 +60,6 @@ def text(report: CheckReport) -> str:
     """The report for a terminal, which is also the body of the page."""
     correction = report.correction
     fate = "stored with the table" if report.is_quiet else "not stored: the machine was too busy to believe it"
-    scales = ", ".join(f"{group} {scale:.3f}" for group, scale in correction.scales.items())
     lines = [
         f"Fitted on {correction.num_networks} networks, judged on {correction.num_judges} ({correction.judged_on}).",
         "",
@@ -68,7 +67,7 @@ def text(report: CheckReport) -> str:
         "",
         f"{len(report.measured_ms)} networks of {min(report.measured_ms):.2f} to {max(report.measured_ms):.2f} ms.",
         f"{report.num_stable} of them are known to +-1 %; noise floor {report.noise_floor_percent:.2f} %.",
-        f"Scales: {scales}; {1000 * correction.overhead_ms:+.1f} us for each block; ridge {correction.ridge:g}.",
+        correction.describe_coefficients(),
         f"95 % interval of an unseen network: +-{correction.relative_half_width:.1%}. The correction is {fate}.",
     ]
     return "\n".join(lines)

@@ -118,6 +118,11 @@ class Correction:
         judged, uncorrected = Agreement(**fields.pop("judged")), Agreement(**fields.pop("uncorrected"))
         return cls(**fields, judged=judged, uncorrected=uncorrected)
 
+    def describe_coefficients(self) -> str:
+        """One line for whoever judges the fit."""
+        scales = ", ".join(f"{group} {scale:.3f}" for group, scale in self.scales.items())
+        return f"Scales: {scales}; {1000 * self.overhead_ms:+.1f} us for each block; ridge {self.ridge:g}."
+
     def describe(self) -> str:
         """One line for whoever reads the numbers it is in."""
         return (

@@ -32,11 +32,11 @@ def find_device(name: str, table: LatencyTable | None) -> FoundDevice:
     Raises:
         UsageError: Neither is there, or the table holds several versions of it.
     """
-    known = table.devices() if table is not None else ()
-    versions = [device for device in known if name in (device.name, device.device_id)]
     try:
         return FoundDevice(device=open_backend(name).device, is_here=True)
     except UsageError:
+        known = table.devices() if table is not None else ()
+        versions = [device for device in known if name in (device.name, device.device_id)]
         if not versions:
             raise
     if len(versions) > 1:

@@ -45,7 +45,7 @@ class Protocol:
 FORMULA_PROTOCOL = Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1, max_group_bytes=2**63)
 """For a device whose milliseconds come from a formula: they are the same every time, and no weights are loaded."""
 
-_ROUNDS_PER_LOOK = 4  # an interval takes milliseconds: looked at every round, hundreds of them outlast it
+_ROUNDS_PER_LOOK = 4  # an interval takes milliseconds: of hundreds of blocks, every round, a quarter of the round
 
 
 def protocol_of(max_rounds: int) -> Protocol | None:

@@ -126,14 +126,13 @@ def text(report: TransferReport) -> str:
     """The report for a terminal."""
     correction = report.correction
     fate = "stored beside the target" if report.is_quiet else "not stored: the machine was too busy to believe it"
-    scales = ", ".join(f"{group} {scale:.3f}" for group, scale in correction.scales.items())
     lines = [
         f"{report.target.name} from the blocks of {report.source.name}.",
         f"Fitted on {correction.num_networks} networks, judged on {correction.num_judges} ({correction.judged_on}).",
         "",
         *agreement_table(report.agreements),
         "",
-        f"Scales: {scales}; {1000 * correction.overhead_ms:+.1f} us for each block; ridge {correction.ridge:g}.",
+        correction.describe_coefficients(),
         f"Noise floor {report.noise_floor_percent:.2f} %. The transfer is {fate}.",
     ]
     return "\n".join(lines)

@@ -106,12 +106,11 @@ def _config(options: RunOptions) -> "StudyConfig":
 
 def _require_device(name: str, storage: str) -> None:
     """Refuses a device that is neither here nor in the table, before the run makes anything."""
-    from profilers.backends.registry import open_backend
     from profilers.finding_device import find_device
     from studies.table_to_read import table_to_read
 
     try:
-        open_backend(name)
+        find_device(name, None)
     except UsageError:  # only now is the table worth a look
         with table_to_read(storage) as table:
             find_device(name, table)

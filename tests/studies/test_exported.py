@@ -182,6 +182,8 @@ def test_the_card_says_where_a_latency_comes_from(tmp_path: Path, export: Path) 
 
 @pytest.mark.slow
 def test_a_damaged_export_is_written_again(trained: TrainedWinner, export: Path) -> None:
-    (export / "onnx" / "unet.onnx").write_bytes(b"not what it was")
+    network, damage = export / "onnx" / "unet.onnx", b"not what it was"
+    network.write_bytes(damage)
     export_trained(trained, folder=export, latencies=[LATENCY])
+    assert network.read_bytes() != damage
     verify_manifest(export)
