@@ -34,7 +34,7 @@ class BundleOptions:
     out: str = ""
     """The bundle's folder; by default bundles/<space>-<layout>."""
     limit: int = 0
-    """Only so many blocks, of every kind some; 0: all."""
+    """Only so many blocks, those that say most of the others (profilers.estimate --interpolate); 0: all."""
     processes: int = 1
     """Models that are converted at once; about 1 GB of memory each."""
     import_results: Annotated[str, tyro.conf.arg(name="import")] = ""

@@ -58,8 +58,8 @@ def run_campaign(
             SubjectGroup(portion, backend, table, campaign_id=campaign_id, protocol=protocol).measure(description)
 
     measure(shuffled, description, protocol)
-    records = table.records(device, shuffled)
-    unstable = [subject for subject in shuffled if records[subject].status == "unstable"]
+    records = table.records(device, shuffled) if protocol.has_second_chance else {}
+    unstable = [subject for subject, record in records.items() if record.status == "unstable"]
     if len(unstable) <= max(protocol.num_always_again, protocol.max_unstable_share * len(shuffled)):
         measure(unstable, "measuring again what is unstable", protocol.second_chance())
     else:

@@ -24,7 +24,7 @@ class CollectOptions:
     name: str = ""
     """The device's name, such as browser-pixel-8; made from the phone's model by default."""
     blocks: int | None = None
-    """How many of the missing blocks at most; all by default."""
+    """How many of the missing blocks at most, those that say most of the others; all by default."""
     listen: str = "127.0.0.1"
     """Address to listen on; lan means this machine's address in its network."""
     port: int = 8060

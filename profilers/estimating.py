@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from profilers.block_places import FEW_OF_A_KIND
 from profilers.correction import Correction
 from profilers.device import Device
-from profilers.interpolation import MIN_NEIGHBOURS, Interpolation, Interpolator
+from profilers.interpolation import Interpolation, Interpolator
 from profilers.latency_record import LatencyRecord
 from profilers.latency_table import LatencyTable
 from profilers.roofline.calibration import ROOFLINE, stored_calibration
@@ -239,7 +240,7 @@ class BlockLatencies:
                 f"{source.name} could not {verb} {name} {key}: {record.reason}",
                 fix=f"python -m profilers.measure --device {source.name} --again tries once more",
             )
-        too_few = f", and fewer than {MIN_NEIGHBOURS} blocks of its kind to guess it from" if self.is_guessing else ""
+        too_few = f", and fewer than {FEW_OF_A_KIND} blocks of its kind to guess it from" if self.is_guessing else ""
         return MissingLatencyError(
             f"no latency of {name} {key} on {source.name} ({source.device_id}){too_few}",
             fix=f"python -m profilers.measure --device {source.name} measures every block of a space",
@@ -273,8 +274,7 @@ def _formula_half_width(device: Device) -> float:
 
 def _guesses(specs: Iterable[BlockSpec], table: LatencyTable, device: Device) -> dict[BlockSpec, Interpolation]:
     """Guesses for as many of the blocks as there are measured ones like them."""
-    measured = {spec: record.median_ms for spec, record in table.blocks(device).items() if record.has_latency}
-    interpolator = Interpolator(measured)
+    interpolator = Interpolator(table.medians_ms(device))
     guesses = {spec: interpolator.interpolate(spec) for spec in specs}
     return {spec: guess for spec, guess in guesses.items() if guess is not None}
 

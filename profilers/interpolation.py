@@ -1,27 +1,27 @@
 """A latency for a block that nobody measured, from measured blocks like it; only for those who ask for it.
 
-Among blocks with the same options, time grows like powers of the work and of the bytes that move, so the logarithm of
-the latency is close to a plane over the logarithms of both. A local one is laid through the nearest measured blocks,
-the nearer the heavier. How far such a guess is off is not promised but measured: every block of the same options is
-left out in turn and guessed from the others, and that error goes with each guess, into every interval it is part of.
+The costs of the operations (`profilers.operation_costs`) make a first guess of every block. By what factor it is wrong
+is much the same for blocks that are alike, so that factor is interpolated: a plane over the logarithms of the work is
+laid through the factors of the nearest measured blocks of the kind, the nearer the heavier. How far such a guess is off
+is not promised but measured: blocks of the kind are left out in turn, each together with all that are nearer to it than
+the nearest measured block is to the guessed one. That error goes with each guess, into every interval it is part of.
 """
 
-import dataclasses
-import functools
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy
 
-from profilers.agreement import FloatArray
-from search_space.counts import activation_bytes, macs, weight_bytes
+from profilers.agreement import FloatArray, IntArray
+from profilers.block_places import FEW_OF_A_KIND, BlockPlaces, Place
+from profilers.operation_costs import OperationCosts, operation_work
 from search_space.specs import BlockSpec
 
-MIN_NEIGHBOURS = 4  # a plane has three numbers; one more says how well it fits
-_MAX_NEIGHBOURS = 16
-_MAX_LEFT_OUT = 200  # more change the error's second digit only
-_RIDGE = 1e-3  # where all neighbours do the same work, its slope is undetermined
+_MAX_NEIGHBOURS = 8
+_MAX_LEFT_OUT = 100  # more change the error's second digit only
+_RIDGE = 0.1  # of the plane's slopes: the factor is nearly the same everywhere
+_DISTANCE_STEP = 0.25  # errors are computed once for all guesses whose nearest block is about as far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +31,11 @@ class Interpolation:
     latency_ms: float
     """The guess."""
     error_percent: float
-    """Root mean square of the leave-one-out relative errors of measured blocks with the same options."""
+    """Root mean square of the leave-one-out relative errors of measured blocks of the kind, guessed from as far."""
     num_left_out: int
     """How many measured blocks that error comes from."""
-    same_options: bool
-    """Whether the neighbours share every option, or only the kind of block."""
+    num_differing_options: int
+    """In how many options the nearest measured block differs."""
     neighbours: tuple[BlockSpec, ...]
     """The measured blocks it was guessed from, nearest first."""
 
@@ -45,84 +45,95 @@ class Interpolator:
 
     def __init__(self, known_ms: Mapping[BlockSpec, float]) -> None:
         """Takes the measured medians in milliseconds."""
-        self._specs: dict[Hashable, list[BlockSpec]] = {}
-        for spec in known_ms:
-            self._specs.setdefault(spec.kind, []).append(spec)
-            self._specs.setdefault(_options(spec), []).append(spec)
-        self._known_ms = known_ms
-        self._pools: dict[Hashable, _Pool] = {}
+        self._specs = tuple(known_ms)
+        self._places = BlockPlaces(self._specs)
+        self._work = operation_work(self._specs)  # [num_specs, num_columns]
+        self._latency_ms = numpy.array(list(known_ms.values()))  # [num_specs]
+        self._of_kind: dict[str, IntArray] = {
+            kind: numpy.flatnonzero([spec.kind == kind for spec in self._specs])
+            for kind in {spec.kind for spec in self._specs}
+        }
+        self._without: dict[int | None, _Factors] = {}
+        self._errors: dict[tuple[str, int], tuple[float, int]] = {}
 
     def interpolate(self, spec: BlockSpec) -> Interpolation | None:
-        """The guess for a block; None where fewer than `MIN_NEIGHBOURS` blocks of its kind were measured."""
-        same_options = len(self._specs.get(_options(spec), ())) >= MIN_NEIGHBOURS
-        key = _options(spec) if same_options else spec.kind
-        if len(self._specs.get(key, ())) < MIN_NEIGHBOURS:
+        """The guess for a block; None where fewer than `FEW_OF_A_KIND` blocks of its kind were measured."""
+        of_kind = self._of_kind.get(spec.kind, numpy.array([], dtype=int))
+        if len(of_kind) < FEW_OF_A_KIND:
             return None
-        pool = self._pool(key)
-        log_ms, nearest = pool.predict(_log_work(spec))
+        place = self._places.place(spec)
+        distances = self._places.distances(place)
+        nearest = _nearest(distances, of_kind)
+        error, num_left_out = self._error(spec.kind, int(distances[nearest[0]] / _DISTANCE_STEP))
         return Interpolation(
-            latency_ms=math.exp(log_ms),
-            error_percent=100 * pool.relative_error,
-            num_left_out=len(pool.left_out),
-            same_options=same_options,
-            neighbours=tuple(pool.specs[index] for index in nearest),
+            latency_ms=self._guess_ms(place, operation_work([spec]), distances, nearest),
+            error_percent=100 * error,
+            num_left_out=num_left_out,
+            num_differing_options=int(self._places.num_differing(place)[nearest[0]]),
+            neighbours=tuple(self._specs[index] for index in nearest),
         )
 
-    def _pool(self, key: Hashable) -> "_Pool":
-        if key not in self._pools:
-            specs = self._specs[key]
-            log_work = numpy.stack([_log_work(spec) for spec in specs])
-            log_ms = numpy.log([self._known_ms[spec] for spec in specs])
-            self._pools[key] = _Pool(specs=tuple(specs), log_work=log_work, log_ms=log_ms)
-        return self._pools[key]
+    def _guess_ms(
+        self,
+        place: Place,
+        work: FloatArray,
+        distances: FloatArray,
+        nearest: IntArray,
+        *,
+        without: int | None = None,
+    ) -> float:
+        """The guess from the nearest blocks, for `work` of one block; no cost was fitted on the block `without`."""
+        factors = self._factors(without)
+        weights = 1 / (distances[nearest] + distances[nearest].mean() + 1e-9)
+        weights /= weights.sum()
+        offsets = self._places.log_work[nearest] - place.log_work  # [num_nearest, 2]; the plane's height at zero counts
+        design = numpy.column_stack([numpy.ones(len(nearest)), offsets])  # [num_nearest, 3]
+        gram = (design.T * weights) @ design + _RIDGE * numpy.diag([0.0, 1.0, 1.0])
+        plane = numpy.linalg.solve(gram, (design.T * weights) @ factors.log_factors[nearest])
+        return math.exp(plane[0]) * float(factors.costs.latency_ms(work)[0])
+
+    def _factors(self, without: int | None) -> "_Factors":
+        if without not in self._without:
+            chosen = numpy.arange(len(self._specs)) != (-1 if without is None else without)
+            costs = OperationCosts.fit(self._work[chosen], self._latency_ms[chosen])
+            log_factors = numpy.log(self._latency_ms / costs.latency_ms(self._work))
+            self._without[without] = _Factors(costs=costs, log_factors=log_factors)
+        return self._without[without]
+
+    def _error(self, kind: str, num_steps: int) -> tuple[float, int]:
+        """The relative error of guesses from so many steps away, and how many blocks were left out to see it."""
+        if (kind, num_steps) not in self._errors:
+            of_kind = self._of_kind[kind]
+            left_out = of_kind[:: math.ceil(len(of_kind) / _MAX_LEFT_OUT)]
+            found = (self._left_out_error(index, of_kind, num_steps) for index in left_out)
+            errors = [error for error in found if error is not None]
+            if not errors:  # no two measured blocks are as far apart: nearer ones have to do
+                return self._error(kind, num_steps - 1)
+            self._errors[kind, num_steps] = (math.sqrt(numpy.mean(numpy.square(errors))), len(errors))
+        return self._errors[kind, num_steps]
+
+    def _left_out_error(self, index: int, of_kind: IntArray, num_steps: int) -> float | None:
+        """The relative error at a measured block without it and all that are nearer; None if none are left."""
+        place = self._places[index]
+        distances = self._places.distances(place)
+        others = of_kind[(of_kind != index) & (distances[of_kind] >= num_steps * _DISTANCE_STEP)]
+        if not len(others):
+            return None
+        nearest = _nearest(distances, others)
+        guess_ms = self._guess_ms(place, self._work[index][None], distances, nearest, without=index)
+        return guess_ms / float(self._latency_ms[index]) - 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Pool:
-    """Measured blocks that may stand for one another."""
+class _Factors:
+    """The costs of operations, and by what factor they are wrong."""
 
-    specs: tuple[BlockSpec, ...]
-    log_work: FloatArray
-    """`[num_specs, 2]`."""
-    log_ms: FloatArray
-    """`[num_specs]`."""
-
-    @property
-    def left_out(self) -> range:
-        """The blocks that are left out in turn, evenly spread where there are very many."""
-        return range(0, len(self.specs), math.ceil(len(self.specs) / _MAX_LEFT_OUT))
-
-    @functools.cached_property
-    def relative_error(self) -> float:
-        squares = [
-            math.expm1(self.predict(self.log_work[index], without=index)[0] - self.log_ms[index]) ** 2
-            for index in self.left_out
-        ]
-        return math.sqrt(sum(squares) / len(squares))
-
-    def predict(self, log_work: FloatArray, *, without: int | None = None) -> tuple[float, list[int]]:
-        """The logarithm of the latency at `log_work`, and the indices of the blocks it comes from, nearest first."""
-        offsets = self.log_work - log_work  # [num_specs, 2]; the plane's height at zero is the guess
-        distances = numpy.linalg.norm(offsets, axis=1)
-        if without is not None:
-            distances[without] = numpy.inf
-        num_neighbours = min(_MAX_NEIGHBOURS, len(self.specs) - (without is not None))
-        nearest = numpy.argsort(distances, kind="stable")[:num_neighbours]
-        weights = 1 / (distances[nearest] + distances[nearest].mean() + 1e-9)
-        weights /= weights.sum()
-        design = numpy.column_stack([numpy.ones(num_neighbours), offsets[nearest]])  # [num_neighbours, 3]
-        gram = (design.T * weights) @ design + _RIDGE * numpy.diag([0.0, 1.0, 1.0])
-        plane = numpy.linalg.solve(gram, (design.T * weights) @ self.log_ms[nearest])
-        return float(plane[0]), nearest.tolist()
+    costs: OperationCosts
+    log_factors: FloatArray
+    """`[num_specs]`: logarithms of measured over guessed, of every measured block."""
 
 
-def _options(spec: BlockSpec) -> Hashable:
-    """What has to be equal between neighbours: the kind, every choice between names, every yes or no."""
-    values = dataclasses.asdict(spec)
-    named = tuple((name, value) for name, value in values.items() if isinstance(value, str | bool))
-    return spec.kind, named, values.get("kernel"), values.get("skip_channels", 0) > 0
-
-
-def _log_work(spec: BlockSpec) -> FloatArray:
-    """`[2]`: logarithms of the multiply-accumulates and of the bytes of weights and activations."""
-    return numpy.log([macs(spec) + 1, weight_bytes(spec) + activation_bytes(spec)])
+def _nearest(distances: FloatArray, indices: IntArray) -> IntArray:
+    """Those of the blocks at `indices` that are nearest, nearest first."""
+    nearest: IntArray = indices[numpy.argsort(distances[indices], kind="stable")[:_MAX_NEIGHBOURS]]
+    return nearest

@@ -73,6 +73,11 @@ class Coverage:
     missing: tuple[BlockSpec, ...]
     """Never finished."""
 
+    @property
+    def known(self) -> tuple[BlockSpec, ...]:
+        """Those that have a latency, however well it is known."""
+        return self.present + self.unstable
+
     @classmethod
     def of_records(cls, specs: Iterable[BlockSpec], records: Mapping[Subject, LatencyRecord]) -> Self:
         groups: dict[Status, list[BlockSpec]] = {status: [] for status in get_args(Status)}

@@ -204,6 +204,10 @@ class LatencyTable:
         with self._engine.connect() as connection:
             return {spec_from_key(row.text): LatencyRecord.of_row(row) for row in connection.execute(query)}
 
+    def medians_ms(self, device: Device) -> dict[BlockSpec, float]:
+        """The milliseconds of every block that has a latency on the device."""
+        return {spec: record.median_ms for spec, record in self.blocks(device).items() if record.has_latency}
+
     def measurement(self, device: Device, subject: Subject) -> Measurement | None:
         """The subject's measurement with its samples; None unless it is finished."""
         record = self.records(device, [subject]).get(subject)

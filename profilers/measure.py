@@ -23,13 +23,15 @@ class MeasureOptions:
     """
 
     space: str = "tiny"
-    """Search space: tiny, mid or snapgen."""
+    """Search space: tiny, mid or snapgen; snapgen@64 has latents of 64 x 64."""
     device: str = DEFAULT_DEVICE
     """Device, with its options if any: host-onnxruntime, host-onnxruntime:threads=2, host-torch, exact..."""
     storage: str = DEFAULT_STORAGE
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
     max_rounds: int = 0
     """Samples of everything that is not known to +-1 % before: more of them help on a noisy machine; 0: 50."""
+    budget: str = ""
+    """Measure for so long, 90s, 60m or 2h, and those blocks first that say most of the others."""
     again: bool = False
     """Measure the blocks that were unstable, failed or did not fit once more."""
     sustained: str = ""
@@ -46,6 +48,8 @@ class MeasureOptions:
             raise UsageError("--sustained needs a network", fix="--arch with a reference's name or a JSON file")
         if (self.arch or self.figure) and not self.sustained:
             raise UsageError("--arch and --figure are for --sustained", fix="--sustained 10m")
+        if self.budget and (self.again or self.sustained):
+            raise UsageError("--budget was given with --again or --sustained", allowed="one of the three")
 
 
 def measure(options: MeasureOptions) -> None:
@@ -58,6 +62,8 @@ def measure(options: MeasureOptions) -> None:
 
 def _measure_space(options: MeasureOptions) -> None:
     from profilers.backends.registry import open_backend
+    from profilers.budgeted import Guessable, measure_within
+    from profilers.durations import duration_s_of
     from profilers.latency_table import LatencyTable
     from profilers.load_report import summary_of
     from profilers.measuring import measure_space
@@ -75,13 +81,20 @@ def _measure_space(options: MeasureOptions) -> None:
     num_missing = len(table.coverage(specs, device).missing)
     start_s = time.monotonic()
     protocol = protocol_of(options.max_rounds)
-    coverage = measure_space(space, options.device, engine, again=options.again, protocol=protocol)
+    if options.budget:
+        budget_s = duration_s_of(options.budget)
+        coverage = measure_within(space, options.device, engine, budget_s=budget_s, protocol=protocol)
+    else:
+        coverage = measure_space(space, options.device, engine, again=options.again, protocol=protocol)
     duration_s = time.monotonic() - start_s
     if num_missing or options.again:
         print(f"measured in {duration_s:.0f} s into {display_url(options.storage)}", file=sys.stderr)
     else:
         print("nothing to measure", file=sys.stderr)
     print(_summary(coverage, options, device), file=sys.stderr)
+    guessable = Guessable.of_missing(coverage.missing, table, device)
+    if coverage.missing:
+        print(guessable.describe(), file=sys.stderr)
     if options.json:
         reports = table.load_reports(device, map(Subject.of_block, specs)).values()
         command_line.print_json(
@@ -97,6 +110,7 @@ def _measure_space(options: MeasureOptions) -> None:
                 "num_failed": len(coverage.failed),
                 "num_does_not_fit": len(coverage.does_not_fit),
                 "num_missing": len(coverage.missing),
+                **guessable.to_document(),
                 "duration_s": round(duration_s, 1),
                 "loading": summary_of(list(reports)),
             }
@@ -119,7 +133,8 @@ def _measure_sustained(options: MeasureOptions) -> None:
     from rich.console import Console
 
     from profilers.backends.registry import open_backend
-    from profilers.sustained import duration_s_of, run_sustained
+    from profilers.durations import duration_s_of
+    from profilers.sustained import run_sustained
     from profilers.sustained_report import json_document, table, write_figure
     from search_space.describe import read_arch
 

@@ -26,6 +26,8 @@ class Protocol:
     """How far the sentinel may move within a round."""
     max_group_bytes: int | None = None
     """Weights that are loaded at once, to be measured in turn; None: what there is room for."""
+    has_second_chance: bool = True
+    """Whether what is unstable at the end is measured again."""
     max_unstable_share: float = 0.25
     """With more than this share unstable the machine is at fault, and measuring again at once would not help."""
     num_always_again: int = 4
@@ -44,6 +46,9 @@ class Protocol:
 
 FORMULA_PROTOCOL = Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1, max_group_bytes=2**63)
 """For a device whose milliseconds come from a formula: they are the same every time, and no weights are loaded."""
+
+BUDGET_PROTOCOL = Protocol(max_rounds=Protocol.min_rounds, num_passes=2, has_second_chance=False)
+"""For when time is short: what one more round would say of a block, another block says of many."""
 
 _ROUNDS_PER_LOOK = 4  # an interval takes milliseconds: of hundreds of blocks, every round, a quarter of the round
 

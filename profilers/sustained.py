@@ -6,7 +6,6 @@ divided by any drift, for the drift is what is looked for.
 """
 
 import itertools
-import re
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from profilers.preparing import prepare_all
 from profilers.subject import Subject
 from profilers.worker_client import Worker
 from search_space.arch import ArchConfig
-from search_space.errors import SnapNASError, UsageError
+from search_space.errors import SnapNASError
 from search_space.progress import progress
 
 PERIOD_S = 60.0
@@ -59,18 +58,6 @@ class SustainedRun:
     def drift_percent(self) -> float:
         """How much slower the last minute was than the first."""
         return 100 * (self.periods[-1].median_ms / self.periods[0].median_ms - 1)
-
-
-def duration_s_of(text: str) -> float:
-    """Reads 90s, 10m or 1.5h.
-
-    Raises:
-        UsageError: It is none of these, or nothing.
-    """
-    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh])", text)
-    if match is None or float(match[1]) == 0:
-        raise UsageError(f"the duration {text!r} was given", allowed="a number and s, m or h: 90s, 10m, 1.5h")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def run_sustained(

@@ -5,6 +5,8 @@ to measure all of them in minutes; `snapgen` is the scale of a phone at 1024 px 
 DreamLite.
 """
 
+import dataclasses
+
 from search_space.arch import AddedConditioning, ContextProjection
 from search_space.errors import UsageError
 from search_space.space import Interface, SearchSpace
@@ -162,13 +164,30 @@ SNAPGEN = SearchSpace(
 SPACES: dict[str, SearchSpace] = {space.name: space for space in (TINY, MID, SNAPGEN)}
 """Name -> space."""
 
+MAX_SAMPLE_SIZE = 512
+"""Of a space that is asked for with other latents: 4096 x 4096 px of an f8 autoencoder."""
+
 
 def search_space(name: str) -> SearchSpace:
-    """The space of that name.
+    """The space of that name; `snapgen@64` is `snapgen` with latents of 64 x 64.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is none, or its stages cannot halve such latents.
     """
-    if name not in SPACES:
-        raise UsageError(f"no search space is called {name!r}", allowed=", ".join(SPACES))
-    return SPACES[name]
+    base_name, at, size = name.partition("@")
+    if base_name not in SPACES:
+        allowed = f"{', '.join(SPACES)}, and snapgen@64 for latents of 64 x 64"
+        raise UsageError(f"no search space is called {name!r}", allowed=allowed)
+    space = SPACES[base_name]
+    if not at:
+        return space
+    step = 2 ** (len(space.stages) - 1)
+    sizes = range(step, MAX_SAMPLE_SIZE + 1, step)
+    if size not in map(str, sizes):
+        raise UsageError(
+            f"the search space {name!r} was given",
+            allowed=f"{base_name}@ and a multiple of {step} up to {MAX_SAMPLE_SIZE}",
+        )
+    if int(size) == space.sample_size:
+        return space
+    return dataclasses.replace(space, name=name, sample_size=int(size))

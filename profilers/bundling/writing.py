@@ -5,17 +5,18 @@ repeated converts nothing twice. Conversion is the slow part (about a second of 
 spent in coremltools' passes) and runs in as many processes as are asked for.
 """
 
-import random
+import itertools
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
+from profilers.block_places import telling_order
 from profilers.bundling.core_ml_choices import Layout, Units
 from profilers.bundling.manifest import (
     JOB_FILE,
@@ -40,7 +41,7 @@ from search_space.errors import UsageError
 from search_space.progress import progress
 from search_space.space import reachable_specs
 from search_space.spaces import search_space
-from search_space.specs import BlockSpec, spec_from_key, spec_key
+from search_space.specs import BlockSpec, spec_from_key
 
 MODELS_FOLDER = "models"
 _CONVERSIONS_PER_PROCESS = 200  # then a fresh one takes over: the converter keeps some memory of every model
@@ -120,13 +121,9 @@ def write_bundle(
     )
 
 
-def chosen_specs(specs: Iterable[BlockSpec], limit: int) -> list[BlockSpec]:
-    """All blocks, or so many of them, in an order that is random but for one block of each kind ahead."""
-    shuffled = sorted(specs, key=spec_key)
-    random.Random(0).shuffle(shuffled)
-    first_of_kind = {spec.kind: spec for spec in reversed(shuffled)}.values()
-    ordered = list(dict.fromkeys([*first_of_kind, *shuffled]))
-    return ordered[:limit] if limit else ordered
+def chosen_specs(specs: Sequence[BlockSpec], limit: int) -> list[BlockSpec]:
+    """All blocks, or so many of them: those that say most of the others."""
+    return list(itertools.islice(telling_order(specs), limit)) if limit else list(specs)
 
 
 def _begin(folder: Path, job: Job) -> None:

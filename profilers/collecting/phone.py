@@ -1,9 +1,11 @@
 """A phone as a device of the latency table, and the plan that fits it."""
 
+import itertools
 import re
 import secrets
 from dataclasses import replace
 
+from profilers.block_places import telling_order
 from profilers.collecting.jobs import Job
 from profilers.collecting.messages import Claim
 from profilers.collecting.page_files import runtime_version
@@ -11,7 +13,6 @@ from profilers.collecting.plan import Plan
 from profilers.collecting.user_agent import Browser, reduce_user_agent
 from profilers.device import Device
 from profilers.latency_table import LatencyTable
-from profilers.subject import Subject
 from search_space.errors import UsageError
 from search_space.space import reachable_specs
 from search_space.spaces import search_space
@@ -43,18 +44,17 @@ def device_name_of(browser: Browser) -> str:
 
 
 def make_plan(job: Job, device: Device, table: LatencyTable) -> Plan:
-    """The blocks of the job's space that the table lacks for the device, as many as the job takes.
+    """The blocks of the job's space that the table lacks for the device; where the job takes only some, those that
+    say most of the others.
 
     Raises:
         UsageError: The table lacks none.
     """
-    nonce = secrets.token_hex(16)
-    missing = table.coverage(reachable_specs(search_space(job.space)), device).missing
-    if not missing:
+    coverage = table.coverage(reachable_specs(search_space(job.space)), device)
+    if not coverage.missing:
         raise UsageError(f"nothing to measure: the table holds every block of {job.space} for {device.name}")
-    plan = Plan.of_specs(missing, seed=int(nonce[:8], 16), nonce=nonce)
-    if job.max_blocks is None:
-        return plan
-    chosen = {subject for subject in plan.subjects[: job.max_blocks]}  # a random choice: the plan's order is random
-    specs = [spec for spec in missing if Subject.of_block(spec) in chosen]
-    return Plan.of_specs(specs, seed=plan.seed, nonce=nonce)
+    specs = list(coverage.missing)
+    if job.max_blocks is not None:
+        specs = list(itertools.islice(telling_order(specs, known=coverage.known), job.max_blocks))
+    nonce = secrets.token_hex(16)
+    return Plan.of_specs(specs, seed=int(nonce[:8], 16), nonce=nonce)

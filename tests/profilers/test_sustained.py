@@ -4,7 +4,7 @@ import pytest
 
 from profilers.backends.registry import open_backend
 from profilers.measure import MeasureOptions
-from profilers.sustained import SustainedRun, duration_s_of, periods_of, run_sustained
+from profilers.sustained import SustainedRun, periods_of, run_sustained
 from profilers.sustained_report import figure, json_document, write_figure
 from search_space.errors import SnapNASError, StorageError, UsageError
 from search_space.space import random_arch
@@ -17,17 +17,6 @@ ARCH = random_arch(search_space("tiny"), 0)
 def run() -> SustainedRun:
     """A real network for a moment that counts as several minutes."""
     return run_sustained(ARCH, open_backend("host-onnxruntime"), duration_s=5, period_s=2)
-
-
-@pytest.mark.parametrize(("text", "duration_s"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("0.5s", 0.5)])
-def test_durations_are_read(text: str, duration_s: float) -> None:
-    assert duration_s_of(text) == duration_s
-
-
-@pytest.mark.parametrize("text", ["", "10", "m", "-1m", "0s", "1e3s", "10 m", "nan", "10m10s"])
-def test_other_durations_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="90s, 10m"):
-        duration_s_of(text)
 
 
 def test_stretches_become_minutes() -> None:

@@ -252,3 +252,25 @@ def test_spaces_are_found_by_name() -> None:
     assert search_space("tiny") is TINY
     with pytest.raises(UsageError, match="'huge'\nallowed: tiny, mid, snapgen"):
         search_space("huge")
+
+
+def test_a_space_is_also_there_with_other_latents() -> None:
+    small = search_space("snapgen@64")
+    assert (small.name, small.sample_size) == ("snapgen@64", 64)
+    assert dataclasses.replace(small, name="snapgen", sample_size=128) == SNAPGEN
+    assert search_space("snapgen@128") is SNAPGEN
+    assert random_arch(small, 0).sample_size == 64
+    assert len(reachable_specs(small)) == len(reachable_specs(SNAPGEN))
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny@", "tiny@6", "tiny@0", "tiny@-4", "tiny@016", "tiny@1024", "tiny@x", "tiny@4@8"]
+)
+def test_latents_that_the_stages_cannot_halve_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="multiple of 4 up to 512"):
+        search_space(name)
+
+
+def test_a_space_that_nobody_has_is_refused() -> None:
+    with pytest.raises(UsageError, match="tiny, mid, snapgen, and snapgen@64"):
+        search_space("huge@64")
