@@ -45,7 +45,7 @@ class Device:
     def from_json(cls, text: str) -> Self:
         return cls(**json.loads(text))
 
-    @property
+    @functools.cached_property
     def device_id(self) -> str:
         """The first 12 hex digits of the sha256 of the record's sorted JSON."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import sqlalchemy
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from profilers.correction import Correction
@@ -37,6 +37,14 @@ from profilers.tables import (
 from search_space.errors import StorageError
 from search_space.specs import BlockSpec, spec_from_key
 
+# An estimate asks these two, and to build a query takes as long as to run it.
+_RECORDS_QUERY = select(LatencyRow.subject_id, *RECORD_COLUMNS).where(
+    LatencyRow.device_id == bindparam("device_id"),
+    LatencyRow.subject_id.in_(bindparam("subject_ids", expanding=True)),
+)
+_CORRECTION_QUERY = select(CorrectionRow.correction).where(
+    CorrectionRow.device_id == bindparam("device_id"), CorrectionRow.source_id == bindparam("source_id")
+)
 _SAMPLE_FIELDS = tuple(field.name for field in dataclasses.fields(Sample))
 
 
@@ -183,10 +191,10 @@ class LatencyTable:
     def records(self, device: Device, subjects: Iterable[Subject]) -> dict[Subject, LatencyRecord]:
         """What is known of the subjects; one that was never begun is left out."""
         found = {}
-        query = select(LatencyRow.subject_id, *RECORD_COLUMNS).where(LatencyRow.device_id == device.device_id)
         with self._engine.connect() as connection:
             for by_id in in_chunks(subjects):
-                for row in connection.execute(query.where(LatencyRow.subject_id.in_(by_id))):
+                asked = {"device_id": device.device_id, "subject_ids": list(by_id)}
+                for row in connection.execute(_RECORDS_QUERY, asked):
                     found[by_id[row.subject_id]] = LatencyRecord.of_row(row)
         return found
 
@@ -234,11 +242,9 @@ class LatencyTable:
 
     def correction(self, device: Device, *, source: Device | None = None) -> Correction | None:
         """What was fitted from the blocks of `source`, by default the device's own; None before that."""
-        query = select(CorrectionRow.correction).where(
-            CorrectionRow.device_id == device.device_id, CorrectionRow.source_id == (source or device).device_id
-        )
+        asked = {"device_id": device.device_id, "source_id": (source or device).device_id}
         with self._engine.connect() as connection:
-            text = connection.scalar(query)
+            text = connection.scalar(_CORRECTION_QUERY, asked)
             return None if text is None else Correction.from_json(text)
 
     def set_correction(self, device: Device, correction: Correction, *, source: Device | None = None) -> None:
