@@ -1,8 +1,9 @@
 """`python -m benchmarks.repeat_campaign`: the same campaign again and again, minutes apart.
 
 A latency is worth what it is when it is measured again: MLPerf Mobile asks for results within 5 % in five tries with
-five minutes between them. Here every campaign measures the same random networks whole, from nothing but the sentinel's
-first reference, and the page says how far each network's median strays from the middle of its medians.
+five minutes between them. Here every campaign measures the same random networks whole, from nothing but the first
+references of sentinel and yardstick, and the page says how far each network's median strays from the middle of its
+medians.
 
 To resume, type the same command again: finished campaigns stay, and the pause counts from the last one's end.
 """
@@ -23,7 +24,7 @@ from profilers.checking import distinct_archs, measure_networks
 from profilers.defaults import DEFAULT_DEVICE
 from profilers.device import Device
 from profilers.latency_table import LatencyTable
-from profilers.protocol import Protocol
+from profilers.protocol import Protocol, protocol_of
 from profilers.storage import open_engine
 from search_space import command_line
 from search_space.errors import UsageError
@@ -48,6 +49,8 @@ class RepeatOptions:
     """Search space: tiny, mid or snapgen."""
     device: str = DEFAULT_DEVICE
     """Device, such as host-onnxruntime or host-onnxruntime:threads=2."""
+    max_rounds: int = 0
+    """Samples of every network that is not known to +-1 % before; 0: 50."""
     folder: Path = Path("workspace/repeat_campaign")
     """Where finished campaigns are kept."""
     json: bool = False
@@ -91,7 +94,8 @@ def measure_campaigns(options: RepeatOptions, device: Device) -> list[Campaign]:
     options.folder.mkdir(parents=True, exist_ok=True)
     name = f"{options.space}-{options.networks}-{device.device_id}"
     path = options.folder / f"{name}.json"
-    rules = dataclasses.asdict(Protocol())
+    protocol = protocol_of(options.max_rounds) or Protocol()
+    rules = dataclasses.asdict(protocol)
     kept = json.loads(path.read_text()) if path.exists() else {"rules": rules, "campaigns": []}
     if kept["rules"] != rules:
         raise UsageError(f"{path} holds campaigns by other rules", fix="give another --folder, or delete this one")
@@ -101,7 +105,7 @@ def measure_campaigns(options: RepeatOptions, device: Device) -> list[Campaign]:
     while len(campaigns) < options.campaigns:
         if campaigns:
             _wait_until(campaigns[-1].finished_at + options.pause_s)
-        measurements = measure_networks(archs, options.device, table)
+        measurements = measure_networks(archs, options.device, table, protocol=protocol)
         campaign = Campaign(
             finished_at=time.time(),
             noise_floor_percent=noise_floor_percent(measurements),
@@ -139,6 +143,7 @@ def _page(campaigns: Sequence[Campaign], device: Device, options: RepeatOptions)
     middle, worst = statistics.median(deviations), max(deviations)
     command = f"python -m benchmarks.repeat_campaign --campaigns {len(campaigns)} --pause-s {options.pause_s:g}"
     command += f" --networks {options.networks} --space {options.space} --device {options.device}"
+    command += f" --max-rounds {options.max_rounds}" if options.max_rounds else ""
     ends_s = [campaign.finished_at for campaign in campaigns]
     between = ", ".join(f"{(later_s - earlier_s) / 60:.0f}" for earlier_s, later_s in itertools.pairwise(ends_s))
     medians_ms = zip(*(campaign.medians_ms for campaign in campaigns), strict=True)

@@ -17,13 +17,14 @@ import tempfile
 from collections.abc import Sequence
 
 from profilers.backends.abstract import AbstractBackend
-from profilers.device import num_usable_cores
+from profilers.device import Device, num_usable_cores
 from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable
 from profilers.memory import MIN_GROUP_BYTES, available_bytes, portions, roomy_group_bytes
 from profilers.protocol import FORMULA_PROTOCOL, Protocol
 from profilers.subject import Subject
 from profilers.subject_group import SubjectGroup
+from profilers.yardstick import YARDSTICK
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,9 @@ def run_campaign(
         for portion in portions(chosen, protocol.max_group_bytes or _group_bytes(backend)):
             SubjectGroup(portion, backend, table, campaign_id=campaign_id, protocol=protocol).measure(description)
 
+    if _lacks_yardstick(shuffled, table, device):
+        rounds = max(protocol.num_calibration_probes, protocol.min_rounds)
+        measure([YARDSTICK], "measuring the yardstick", dataclasses.replace(protocol, max_rounds=rounds))
     measure(shuffled, description, protocol)
     records = table.records(device, shuffled) if protocol.has_second_chance else {}
     unstable = [subject for subject, record in records.items() if record.status == "unstable"]
@@ -65,6 +69,12 @@ def run_campaign(
     else:
         logger.warning("%d of %d are unstable: measure again when the machine is quiet", len(unstable), len(shuffled))
     table.finish_campaign(campaign_id, environment=record_environment())
+
+
+def _lacks_yardstick(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> bool:
+    """Whether the first networks are about to be measured on a device; one that failed with it goes without."""
+    is_needed = not device.is_estimate and any(subject.kind == "network" for subject in subjects)
+    return is_needed and YARDSTICK not in subjects and YARDSTICK not in table.records(device, [YARDSTICK])
 
 
 def _group_bytes(backend: AbstractBackend) -> int:

@@ -18,10 +18,12 @@ class Protocol:
     """A subject with this many samples is finished, stable or not."""
     sentinel_every: int = 16
     """Blocks between two looks at the sentinel, also those that run in turn. A network has a look on either side."""
+    num_yardsticks: int = 8
+    """Looks at the yardstick, a fixed network, in a round of networks."""
     num_passes: int = 4
     """Timed single runs of a block in one sample, each right after another block's run."""
     num_calibration_probes: int = 60
-    """Looks at the sentinel that set its reference, before a device's first campaign."""
+    """Looks at the sentinel that set its reference, before a device's first campaign; and at the yardstick."""
     max_drift: float = 0.03
     """How far the sentinel may move within a round."""
     max_group_bytes: int | None = None

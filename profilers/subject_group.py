@@ -23,12 +23,13 @@ from profilers.sentinel import COMPANIONS, SENTINEL, has_moved, local_sentinels_
 from profilers.subject import Subject
 from profilers.thermal import Thermometer, wait_until_cool
 from profilers.worker_client import SubjectError, Worker, WorkerDiedError
+from profilers.yardstick import YARDSTICK, is_due, slowness
 from search_space.errors import SnapNASError
 from search_space.progress import AbstractBar, progress
 
 logger = logging.getLogger(__name__)
 
-_SENTINEL_SLOT = -1
+_SENTINEL_SLOT, _YARDSTICK_SLOT = -1, -2
 _SAMPLES_PER_PROBE = 3  # of which the median counts
 _MAX_DEATHS = 3  # of the measuring process, none of them the fault of one subject
 
@@ -53,6 +54,7 @@ class SubjectGroup:
         self._random = random.Random(f"{protocol.seed} {campaign_id}")
         self._active = list(subjects)
         self._spare = self._companions()
+        self._yardstick_ms = self._known_yardstick_ms()
         slotted = [SENTINEL, *subjects, *self._spare]
         self._slots = {subject: slot for slot, subject in enumerate(slotted, start=_SENTINEL_SLOT)}
         self._loaded: dict[Subject, LoadReport] = {}
@@ -83,6 +85,13 @@ class SubjectGroup:
         """What else is needed so that no block runs in turn with too few others. Finished blocks join it later."""
         return [] if self._device.is_estimate else list(COMPANIONS[: self._num_too_few(self._active)])
 
+    def _known_yardstick_ms(self) -> float | None:
+        """What networks are compared with beside the sentinel; None if there are none, or if it is what is measured."""
+        if all(subject.kind == "block" or subject == YARDSTICK for subject in self._active):
+            return None
+        record = self._table.records(self._device, [YARDSTICK]).get(YARDSTICK)
+        return record.median_ms if record is not None and record.has_latency else None
+
     def _num_too_few(self, subjects: Sequence[Subject]) -> int:
         """How many blocks there have to be beside these blocks; none beside networks."""
         num_blocks = sum(map(self._is_in_turn, subjects))
@@ -102,7 +111,8 @@ class SubjectGroup:
                 self._active.remove(subject)
 
     def _prepare(self) -> None:
-        subjects = [SENTINEL, *self._spare, *self._active]
+        fixed = [SENTINEL] if self._yardstick_ms is None else [SENTINEL, YARDSTICK]
+        subjects = [*fixed, *self._spare, *self._active]
         paths = {subject: self._path(subject) for subject in subjects}
         with progress("preparing what is measured", total=len(paths), unit="model") as bar:
             for subject, reason in prepare_all(paths, self._backend, time_limit_s=self._protocol.time_limit_s):
@@ -116,6 +126,9 @@ class SubjectGroup:
         if self._table.sentinel_ms(self._device) is None:
             probes_ms = [self._probe_ms(worker) for _ in range(self._protocol.num_calibration_probes)]
             self._table.set_sentinel_ms(self._device, statistics.median(probes_ms))
+        if self._yardstick_ms is not None:
+            path = self._path(YARDSTICK)
+            self._num_runs[YARDSTICK], _ = worker.load(YARDSTICK, slot=_YARDSTICK_SLOT, path=path)
         subjects = [*self._spare[: self._num_too_few(self._active)], *self._active]
         with progress("warming up", total=len(subjects), unit="model") as bar:
             for subject in subjects:
@@ -157,16 +170,20 @@ class SubjectGroup:
         order = self._random.sample(self._active, len(self._active))
         raw: dict[Subject, tuple[float, float]] = {}
         probes_ms, probe_positions = [], []
+        yardstick_ratios = []
         num_taken = 0
         for between_probes in self._between_probes(order):
             probes_ms.append(self._probe_ms(worker))
             probe_positions.append(num_taken)
+            if self._yardstick_ms is not None and is_due(num_taken, len(order), self._protocol.num_yardsticks):
+                yardstick_ms, _ = worker.sample(_YARDSTICK_SLOT, num_runs=self._num_runs[YARDSTICK])
+                yardstick_ratios.append(yardstick_ms / probes_ms[-1])
             raw |= self._samples_ms(worker, between_probes)
             num_taken += len(between_probes)
         probes_ms.append(self._probe_ms(worker))
         probe_positions.append(len(order))
         sentinels_ms = local_sentinels_ms(probes_ms, probe_positions, num_samples=len(order))
-        self._keep_round(order, raw, sentinels_ms, is_flagged=has_moved(probes_ms, self._protocol))
+        self._keep_round(order, raw, sentinels_ms, yardstick_ratios, is_flagged=has_moved(probes_ms, self._protocol))
         self._finish_subjects(bar)
 
     def _between_probes(self, order: Sequence[Subject]) -> Iterator[list[Subject]]:
@@ -227,11 +244,15 @@ class SubjectGroup:
         order: Sequence[Subject],
         raw: dict[Subject, tuple[float, float]],
         sentinels_ms: Sequence[float],
+        yardstick_ratios: Sequence[float],
         *,
         is_flagged: bool,
     ) -> None:
         reference_ms = self._table.sentinel_ms(self._device)
         assert reference_ms is not None
+        network_drift = 1.0
+        if self._yardstick_ms is not None:
+            network_drift = slowness(yardstick_ratios, yardstick_ms=self._yardstick_ms, sentinel_ms=reference_ms)
         new: dict[Subject, list[Sample]] = {}
         for position, (subject, sentinel_ms) in enumerate(zip(order, sentinels_ms, strict=True)):
             if subject in raw:
@@ -239,7 +260,7 @@ class SubjectGroup:
                 sample = Sample(
                     raw_ms=raw_ms,
                     num_runs=self._protocol.num_passes if self._is_in_turn(subject) else self._num_runs[subject],
-                    drift=sentinel_ms / reference_ms,
+                    drift=sentinel_ms / reference_ms * (network_drift if subject.kind == "network" else 1.0),
                     round_index=self._round_index,
                     position=position,
                     taken_at=taken_at,

@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from profilers.backends.registry import open_backend
+from profilers.campaign import run_campaign
+from profilers.latency_table import LatencyTable
+from profilers.load_report import LoadReport
+from profilers.protocol import Protocol
+from profilers.sentinel import SENTINEL
+from profilers.subject import Subject
+from profilers.worker_client import SubjectError, Worker
+from profilers.yardstick import YARDSTICK, is_due, slowness
+from search_space.space import random_arch
+from search_space.spaces import search_space
+
+NETWORKS = [Subject.of_network(random_arch(search_space("tiny"), seed)) for seed in range(2)]
+BACKEND = open_backend("host-onnxruntime")
+
+
+class PretendWorker(Worker):
+    """Every subject has a latency of its own; networks are slower by a factor that the sentinel does not see."""
+
+    network_factor = 1.0
+    is_yardstick_broken = False
+
+    def load(self, subject: Subject, *, slot: int, path: Path) -> tuple[int, LoadReport]:
+        if subject == YARDSTICK and self.is_yardstick_broken:
+            raise SubjectError("broken")
+        self.subjects = {**getattr(self, "subjects", {}), slot: subject}
+        return 1, LoadReport(load_ms=1, first_run_ms=1, peak_memory_mib=None, placement={})
+
+    def sample(self, slot: int, *, num_runs: int) -> tuple[float, float]:
+        subject = self.subjects[slot]
+        ms = {SENTINEL: 0.5, YARDSTICK: 5.0, NETWORKS[0]: 7.0, NETWORKS[1]: 9.0}[subject]
+        return ms * (self.network_factor if subject.kind == "network" else 1.0), 0.0
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> type[PretendWorker]:
+    monkeypatch.setattr("profilers.subject_group.Worker", PretendWorker)
+    monkeypatch.setattr(PretendWorker, "network_factor", 1.0)
+    monkeypatch.setattr(PretendWorker, "is_yardstick_broken", False)
+    return PretendWorker
+
+
+def medians_ms(table: LatencyTable, protocol: Protocol) -> list[float]:
+    table.forget(BACKEND.device, NETWORKS)
+    run_campaign(NETWORKS, BACKEND, table, protocol=protocol)
+    records = table.records(BACKEND.device, NETWORKS)
+    return [records[network].median_ms for network in NETWORKS]
+
+
+def test_what_slows_networks_and_not_the_sentinel_is_divided_out(
+    sqlite_engine: Engine, quick_protocol: Protocol, worker: type[PretendWorker]
+) -> None:
+    table = LatencyTable(sqlite_engine)
+    assert medians_ms(table, quick_protocol) == pytest.approx([7.0, 9.0])
+    assert table.records(BACKEND.device, [YARDSTICK])[YARDSTICK].median_ms == pytest.approx(5.0)
+    worker.network_factor = 1.3
+    assert medians_ms(table, quick_protocol) == pytest.approx([7.0, 9.0])
+    assert table.records(BACKEND.device, [YARDSTICK])[YARDSTICK].median_ms == pytest.approx(5.0)
+
+
+def test_a_device_that_cannot_run_the_yardstick_does_without(
+    sqlite_engine: Engine, quick_protocol: Protocol, worker: type[PretendWorker]
+) -> None:
+    worker.is_yardstick_broken = True
+    table = LatencyTable(sqlite_engine)
+    assert medians_ms(table, quick_protocol) == pytest.approx([7.0, 9.0])
+    assert table.records(BACKEND.device, [YARDSTICK])[YARDSTICK].reason == "broken"
+    assert medians_ms(table, quick_protocol) == pytest.approx([7.0, 9.0])
+
+
+def test_blocks_and_formulas_have_no_yardstick(sqlite_engine: Engine, quick_protocol: Protocol) -> None:
+    table, exact = LatencyTable(sqlite_engine), open_backend("exact")
+    run_campaign(NETWORKS, exact, table, protocol=quick_protocol)
+    run_campaign([SENTINEL], BACKEND, table, protocol=quick_protocol)
+    assert table.records(exact.device, [YARDSTICK]) == table.records(BACKEND.device, [YARDSTICK]) == {}
+
+
+@pytest.mark.parametrize(("num_networks", "num_due"), [(1, 1), (5, 5), (8, 8), (9, 5), (20, 7), (120, 8)])
+def test_looks_are_spread_over_a_round(num_networks: int, num_due: int) -> None:
+    due = [position for position in range(num_networks) if is_due(position, num_networks, 8)]
+    assert (len(due), due[0]) == (num_due, 0)
+
+
+def test_slowness_is_what_is_left_beside_the_sentinel() -> None:
+    assert slowness([10.0, 10.0, 13.0], yardstick_ms=5.0, sentinel_ms=0.5) == pytest.approx(1.0)
+    assert slowness([12.0], yardstick_ms=5.0, sentinel_ms=0.5) == pytest.approx(1.2)
