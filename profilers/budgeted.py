@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 import numpy
 from sqlalchemy import Engine
@@ -52,8 +52,9 @@ def measure_within(
     specs = reachable_specs(space)
     coverage = table.coverage(specs, backend.device)
     begun = _begun(coverage.missing, table, backend.device)
-    untouched = telling_order([spec for spec in coverage.missing if spec not in begun], known=coverage.known)
-    num_measured, portion = 0, list(begun) or list(islice(untouched, PORTION_SIZE))
+    untouched = [spec for spec in coverage.missing if spec not in begun]
+    order = chain(begun, telling_order(untouched, known=[*coverage.known, *begun]))
+    num_measured, portion = 0, list(islice(order, PORTION_SIZE))
     while portion:
         description = f"{device_name}: blocks {num_measured + 1} to {num_measured + len(portion)}"
         subjects = [Subject.of_block(spec) for spec in portion]
@@ -61,7 +62,7 @@ def measure_within(
         num_measured += len(portion)
         elapsed_s = time.monotonic() - start_s
         num_fitting = int((budget_s - elapsed_s) / (elapsed_s / num_measured))
-        portion = list(islice(untouched, max(0, min(num_fitting, PORTION_SIZE))))
+        portion = list(islice(order, max(0, min(num_fitting, PORTION_SIZE))))
     return table.coverage(specs, backend.device)
 
 
@@ -99,7 +100,8 @@ class Guessable:
         return {"num_guessed": self.num_guessed, "guess_error_percent": round(self.error_percent, 2)}
 
 
-def _begun(specs: Sequence[BlockSpec], table: LatencyTable, device: Device) -> set[BlockSpec]:
+def _begun(specs: Sequence[BlockSpec], table: LatencyTable, device: Device) -> dict[BlockSpec, Subject]:
     """Blocks that have samples, but not enough: a campaign was killed over them."""
-    records = table.records(device, map(Subject.of_block, specs))
-    return {spec for spec in specs if Subject.of_block(spec) in records}
+    subjects = {spec: Subject.of_block(spec) for spec in specs}
+    records = table.records(device, subjects.values())
+    return {spec: subject for spec, subject in subjects.items() if subject in records}

@@ -61,7 +61,7 @@ def test_blocks_that_were_begun_come_first(sqlite_engine: Engine, clock_s: list[
     sample = Sample(raw_ms=1, num_runs=1, drift=1, round_index=0, position=0, taken_at=0, is_flagged=False)
     campaign_id = table.start_campaign(DEVICE, protocol="{}", environment=record_environment())
     table.add_samples(DEVICE, {Subject.of_block(spec): [sample] for spec in begun}, campaign_id=campaign_id)
-    assert set(measure_within(TINY, "exact", sqlite_engine, budget_s=0).known) == set(begun)
+    assert set(begun) < set(measure_within(TINY, "exact", sqlite_engine, budget_s=0).known)
 
 
 def test_what_is_missing_can_be_guessed(sqlite_engine: Engine, clock_s: list[float]) -> None:
