@@ -87,7 +87,7 @@ def test_a_wrong_option_says_what_was_given_and_what_is_allowed(options: RunOpti
 
 def test_the_phone_recipe_says_what_this_machine_lacks(tmp_path: Path) -> None:
     options = RunOptions(recipe="snapgen_phone", data=str(tmp_path), out=tmp_path / "out")
-    with pytest.raises(UsageError, match="cannot run here; missing: .*a phone.*autoencoder"):
+    with pytest.raises(UsageError, match="cannot run here; missing: .*a CUDA GPU.*autoencoder"):
         run(options)
     assert not (tmp_path / "out").exists()
 
