@@ -36,8 +36,10 @@ class Protocol:
     """So many unstable subjects are measured again whatever share they are."""
     max_cooling_s: float = 60.0
     """How long a round waits at most for a hot machine to cool down."""
+    preparing_limit_s: float = 900.0
+    """For exporting or compiling one subject: a whole network for ExecuTorch takes minutes on a busy machine."""
     time_limit_s: float = 120.0
-    """For preparing, or loading and warming up, one subject; or for one sample more than it should take."""
+    """For loading and warming up one subject; or for one sample more than it should take."""
     seed: int = 0
     """Of the random orders."""
 

@@ -115,7 +115,7 @@ class SubjectGroup:
         subjects = [*fixed, *self._spare, *self._active]
         paths = {subject: self._path(subject) for subject in subjects}
         with progress("preparing what is measured", total=len(paths), unit="model") as bar:
-            for subject, reason in prepare_all(paths, self._backend, time_limit_s=self._protocol.time_limit_s):
+            for subject, reason in prepare_all(paths, self._backend, time_limit_s=self._protocol.preparing_limit_s):
                 if reason is not None:
                     self._fail(subject, reason)
                 bar.advance(1)

@@ -74,7 +74,9 @@ def transfer_space(
     usual, candidates = drawn[:num_validate], drawn[num_validate:]
     features, _ = network_features_of(candidates, table, source)
     archs = [candidates[index] for index in most_different(features, num_networks)] + usual
-    measurements = measure_networks(archs, target_name, table, protocol=protocol)
+    measured = measure_networks(archs, target_name, table, protocol=protocol)
+    num_fitting = sum(arch in measured for arch in archs[:num_networks])
+    archs, measurements = list(measured), list(measured.values())
     features, block_half_widths = network_features_of(archs, table, source)
     networks = WholeNetworks(
         features=features,
@@ -82,7 +84,7 @@ def transfer_space(
         measured_ms=numpy.array([measurement.median_ms for measurement in measurements]),
         space=space.name,
     )
-    num_fit = num_networks if num_validate else None
+    num_fit = num_fitting if num_validate else None
     correction = fit_correction(networks, num_fit=num_fit)
     one_scale = {"with one fitted scale": scale_predictor(networks.sums_ms, networks.measured_ms)}
     counting = count_predictors(archs, networks.measured_ms)

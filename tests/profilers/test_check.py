@@ -1,11 +1,14 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from profilers.backends.abstract import AbstractBackend
 from profilers.backends.exact import ExactBackend
+from profilers.campaign import run_campaign
 from profilers.check import CheckOptions
 from profilers.check_report import CheckReport, json_document, markdown, noise_floor_percent, text
 from profilers.checking import check_space
@@ -14,7 +17,8 @@ from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
 from profilers.protocol import Protocol
 from profilers.storage import open_engine
-from search_space.errors import UsageError
+from profilers.subject import Subject
+from search_space.errors import SnapNASError, UsageError
 from search_space.spaces import search_space
 
 
@@ -61,6 +65,24 @@ def test_a_fit_on_some_networks_is_judged_on_the_others(engine: Engine) -> None:
     assert (report.correction.num_networks, report.correction.num_judges) == (8, 4)
     assert report.correction.judged_on == "unseen networks"
     assert "Fitted on 8 networks, judged on 4 (unseen networks)" in text(report)
+
+
+@pytest.mark.parametrize("num_broken", [1, 2])
+def test_one_network_in_ten_may_fail(engine: Engine, monkeypatch: pytest.MonkeyPatch, num_broken: int) -> None:
+    def run(subjects: list[Subject], backend: AbstractBackend, table: LatencyTable, **options: Any) -> None:
+        run_campaign(subjects, backend, table, **options)
+        for subject in subjects[:num_broken]:
+            table.fail(backend.device, subject, reason="it hung")
+
+    monkeypatch.setattr("profilers.checking.run_campaign", run)
+    space, protocol = search_space("tiny"), Protocol(min_rounds=3, max_rounds=4, num_calibration_probes=3)
+    if num_broken == 1:
+        report = check_space(space, "exact", engine, num_networks=12, num_fit=8, protocol=protocol)
+        assert (report.correction.num_networks, report.correction.num_judges) == (8, 3)
+        assert len(report.measured_ms) == len(report.estimated_ms) == 11
+    else:
+        with pytest.raises(SnapNASError, match="exact could not run 2 of 12 networks: it hung"):
+            check_space(space, "exact", engine, num_networks=12, num_fit=8, protocol=protocol)
 
 
 def test_the_page_has_command_hardware_and_date(report: CheckReport) -> None:
