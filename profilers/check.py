@@ -28,6 +28,8 @@ class CheckOptions:
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
     max_rounds: int = 0
     """Samples of everything that is not known to +-1 % before: more of them help on a noisy machine; 0: 50."""
+    budget: str = ""
+    """Measure blocks for so long, 90s, 60m or 2h, as profilers.measure does, and guess the others."""
     seed: int = 0
     """The first architecture's seed; the others follow."""
     out: str = ""
@@ -49,6 +51,7 @@ def check(options: CheckOptions) -> None:
     """The command; what it needs is imported when it runs, so that `--help` comes at once."""
     from profilers.check_report import json_document, markdown, text
     from profilers.checking import check_space
+    from profilers.durations import duration_s_of
     from profilers.protocol import protocol_of
     from profilers.storage import open_engine
     from search_space.spaces import search_space
@@ -59,6 +62,7 @@ def check(options: CheckOptions) -> None:
         open_engine(options.storage),
         num_networks=options.networks,
         num_fit=options.fit or None,
+        budget_s=duration_s_of(options.budget) if options.budget else None,
         seed=options.seed,
         protocol=protocol_of(options.max_rounds),
     )
@@ -66,6 +70,7 @@ def check(options: CheckOptions) -> None:
     if options.out:
         chosen = f" --fit {options.fit}" if options.fit else ""
         chosen += f" --max-rounds {options.max_rounds}" if options.max_rounds else ""
+        chosen += f" --budget {options.budget}" if options.budget else ""
         chosen += f" --seed {options.seed}" if options.seed else ""
         command = f"python -m profilers.check --networks {options.networks}{chosen} --space {options.space}"
         Path(options.out).write_text(markdown(report, command=f"{command} --device {options.device}"))

@@ -36,6 +36,10 @@ class CheckReport:
     """Every way to predict, the plain sum first."""
     correction: Correction
     """The fitted coefficients with their validation card."""
+    num_blocks: int = 0
+    """Distinct blocks of the networks; counted only where some may be guessed."""
+    num_guessed: int = 0
+    """How many of these blocks were guessed instead of measured."""
 
     @property
     def is_quiet(self) -> bool:
@@ -60,12 +64,14 @@ def text(report: CheckReport) -> str:
     """The report for a terminal, which is also the body of the page."""
     correction = report.correction
     fate = "stored with the table" if report.is_quiet else "not stored: the machine was too busy to believe it"
+    guessed = f"{report.num_guessed} of their {report.num_blocks} distinct blocks were guessed, the others measured."
     lines = [
         f"Fitted on {correction.num_networks} networks, judged on {correction.num_judges} ({correction.judged_on}).",
         "",
         *agreement_table(report.agreements),
         "",
         f"{len(report.measured_ms)} networks of {min(report.measured_ms):.2f} to {max(report.measured_ms):.2f} ms.",
+        *([guessed] if report.num_blocks else []),
         f"{report.num_stable} of them are known to +-1 %; noise floor {report.noise_floor_percent:.2f} %.",
         correction.describe_coefficients(),
         f"95 % interval of an unseen network: +-{correction.relative_half_width:.1%}. The correction is {fate}.",

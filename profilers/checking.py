@@ -8,6 +8,7 @@ said. Everything that is fitted is judged on networks that took no part in the f
 unless the machine was so busy that the networks do not even agree with themselves.
 """
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ from sqlalchemy import Engine
 
 from profilers.agreement import FloatArray, Predictor, judge_all, line_predictor, scale_predictor
 from profilers.backends.registry import open_backend
+from profilers.budgeted import measure_within
 from profilers.campaign import run_campaign
 from profilers.check_report import CheckReport, noise_floor_percent
 from profilers.correction import network_features
@@ -46,16 +48,24 @@ def check_space(
     *,
     num_networks: int = 30,
     num_fit: int | None = None,
+    budget_s: float | None = None,
     seed: int = 0,
     protocol: Protocol | None = None,
 ) -> CheckReport:
-    """Measures what is missing of the blocks, then whole networks, compares, and stores the fitted correction."""
-    measure_space(space, device_name, engine, protocol=protocol)
+    """Measures what is missing of the blocks, then whole networks, compares, and stores the fitted correction.
+
+    With a budget, blocks are measured for so many seconds, and those that are then still missing are guessed.
+    """
+    is_guessing = budget_s is not None
+    if budget_s is None:
+        measure_space(space, device_name, engine, protocol=protocol)
+    else:
+        measure_within(space, device_name, engine, budget_s=budget_s)
     archs = distinct_archs(space, num_networks, seed)
     backend, table = open_backend(device_name), LatencyTable(engine)
     measured = measure_networks(archs, device_name, table, protocol=protocol)
     archs, measurements = list(measured), list(measured.values())
-    features, block_half_widths = network_features_of(archs, table, backend.device)
+    features, block_half_widths = network_features_of(archs, table, backend.device, interpolate=is_guessing)
     networks = WholeNetworks(
         features=features,
         block_half_widths=block_half_widths,
@@ -63,6 +73,10 @@ def check_space(
         space=space.name,
     )
     report = _compare(archs, measurements, networks, backend.device, num_fit=num_fit)
+    if is_guessing:
+        specs = {spec for arch in archs for spec in block_specs(arch)}
+        num_known = len(table.coverage(specs, backend.device).known)
+        report = dataclasses.replace(report, num_blocks=len(specs), num_guessed=len(specs) - num_known)
     if report.is_quiet:
         table.set_correction(backend.device, report.correction)
     return report
@@ -105,7 +119,7 @@ def measure_networks(
 
 
 def network_features_of(
-    archs: Sequence[ArchConfig], table: LatencyTable, source: Device
+    archs: Sequence[ArchConfig], table: LatencyTable, source: Device, *, interpolate: bool = False
 ) -> tuple[FloatArray, FloatArray]:
     """What the blocks of `source` say of networks: features and relative half widths, as `WholeNetworks` has them.
 
@@ -113,7 +127,7 @@ def network_features_of(
         MissingLatencyError: The table of `source` lacks a block of a network.
     """
     distinct = {spec for arch in archs for spec in block_specs(arch)}
-    blocks = BlockLatencies.read(distinct, table, source, is_corrected=False)
+    blocks = BlockLatencies.read(distinct, table, source, interpolate=interpolate, is_corrected=False)
     features = numpy.stack([network_features(blocks.medians(arch)) for arch in archs])
     return features, numpy.array([blocks.estimate(arch).relative_half_width for arch in archs])
 

@@ -67,6 +67,15 @@ def test_a_fit_on_some_networks_is_judged_on_the_others(engine: Engine) -> None:
     assert "Fitted on 8 networks, judged on 4 (unseen networks)" in text(report)
 
 
+def test_blocks_that_no_time_was_left_for_are_guessed(sqlite_engine: Engine) -> None:
+    protocol = Protocol(min_rounds=3, max_rounds=4, num_calibration_probes=3)
+    report = check_space(search_space("tiny"), "exact", sqlite_engine, num_networks=12, budget_s=0, protocol=protocol)
+    assert 0 < report.num_guessed < report.num_blocks
+    assert f"{report.num_guessed} of their {report.num_blocks} distinct blocks were guessed" in text(report)
+    assert 0.1 < report.agreements[0].mape_percent < 10
+    assert LatencyTable(sqlite_engine).correction(ExactBackend().device) == report.correction
+
+
 @pytest.mark.parametrize("num_broken", [1, 2])
 def test_one_network_in_ten_may_fail(engine: Engine, monkeypatch: pytest.MonkeyPatch, num_broken: int) -> None:
     def run(subjects: list[Subject], backend: AbstractBackend, table: LatencyTable, **options: Any) -> None:
