@@ -62,8 +62,7 @@ def run_campaign(
         rounds = max(protocol.num_calibration_probes, protocol.min_rounds)
         measure([YARDSTICK], "measuring the yardstick", dataclasses.replace(protocol, max_rounds=rounds))
     measure(shuffled, description, protocol)
-    records = table.records(device, shuffled) if protocol.has_second_chance else {}
-    unstable = [subject for subject, record in records.items() if record.status == "unstable"]
+    unstable = _unstable(shuffled, table, device) if protocol.has_second_chance else []
     if len(unstable) <= max(protocol.num_always_again, protocol.max_unstable_share * len(shuffled)):
         measure(unstable, "measuring again what is unstable", protocol.second_chance())
     else:
@@ -71,10 +70,17 @@ def run_campaign(
     table.finish_campaign(campaign_id, environment=record_environment())
 
 
+def _unstable(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> list[Subject]:
+    records = table.records(device, subjects)
+    return [subject for subject in subjects if records[subject].status == "unstable"]
+
+
 def _lacks_yardstick(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> bool:
     """Whether the first networks are about to be measured on a device; one that failed with it goes without."""
-    is_needed = not device.is_estimate and any(subject.kind == "network" for subject in subjects)
-    return is_needed and YARDSTICK not in subjects and YARDSTICK not in table.records(device, [YARDSTICK])
+    if device.is_estimate or YARDSTICK in subjects or all(subject.kind == "block" for subject in subjects):
+        return False
+    record = table.records(device, [YARDSTICK]).get(YARDSTICK)
+    return record is None or record.status == "sampling"
 
 
 def _group_bytes(backend: AbstractBackend) -> int:
