@@ -75,12 +75,12 @@ def test_what_is_missing_can_be_guessed(sqlite_engine: Engine, clock_s: list[flo
 
 
 def test_a_real_device_keeps_its_budget_and_says_what_is_left(tmp_path: Path) -> None:
-    arguments = ["--space", "tiny@32", "--budget", "1s", "--storage", f"sqlite:///{tmp_path / 'table.db'}", "--json"]
+    arguments = ["--space", "tiny@8", "--budget", "1s", "--storage", f"sqlite:///{tmp_path / 'table.db'}", "--json"]
     finished = subprocess.run(
         [sys.executable, "-m", "profilers.measure", *arguments], capture_output=True, text=True, check=True
     )
     document = json.loads(finished.stdout)
-    assert document["space"] == "tiny@32"
+    assert document["space"] == "tiny@8"
     assert document["num_present"] + document["num_unstable"] == PORTION_SIZE
     assert document["num_guessed"] == document["num_missing"] == document["num_specs"] - PORTION_SIZE
     assert f"{document['num_guessed']} more can be guessed within about" in finished.stderr
