@@ -105,7 +105,8 @@ def measure_campaigns(options: RepeatOptions, device: Device) -> list[Campaign]:
     while len(campaigns) < options.campaigns:
         if campaigns:
             _wait_until(campaigns[-1].finished_at + options.pause_s)
-        measurements = list(measure_networks(archs, options.device, table, protocol=protocol).values())
+        measured = measure_networks(archs, options.device, table, protocol=protocol)
+        measurements = [measured[arch] for arch in archs]
         campaign = Campaign(
             finished_at=time.time(),
             noise_floor_percent=noise_floor_percent(measurements),

@@ -107,9 +107,11 @@ class Interpolator:
             left_out = of_kind[:: math.ceil(len(of_kind) / _MAX_LEFT_OUT)]
             found = (self._left_out_error(index, of_kind, num_steps) for index in left_out)
             errors = [error for error in found if error is not None]
-            if not errors:  # no two measured blocks are as far apart: nearer ones have to do
-                return self._error(kind, num_steps - 1)
-            self._errors[kind, num_steps] = (math.sqrt(numpy.mean(numpy.square(errors))), len(errors))
+            self._errors[kind, num_steps] = (
+                (math.sqrt(numpy.mean(numpy.square(errors))), len(errors))
+                if errors
+                else self._error(kind, num_steps - 1)  # no two measured blocks are as far apart: nearer ones have to do
+            )
         return self._errors[kind, num_steps]
 
     def _left_out_error(self, index: int, of_kind: IntArray, num_steps: int) -> float | None:
