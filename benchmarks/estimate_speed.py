@@ -147,8 +147,8 @@ def _timed(action: Callable[[], ResultT]) -> tuple[float, ResultT]:
 
 def _page(results: Sequence[Speeds], options: SpeedOptions) -> str:
     environment = record_environment()
-    is_kept = all(speeds.one_s <= MAX_ONE_S and speeds.later_per_s >= MIN_BATCH_PER_S for speeds in results)
-    wanted = f"one within {1000 * MAX_ONE_S:g} ms, {MIN_BATCH_PER_S:,.0f} rows per second"
+    is_kept = all(speeds.database_s <= MAX_ONE_S and speeds.later_per_s >= MIN_BATCH_PER_S for speeds in results)
+    wanted = f"one within {1000 * MAX_ONE_S:g} ms from the file, {MIN_BATCH_PER_S:,.0f} rows per second"
     lines = [
         "# How fast latencies are estimated",
         "",
