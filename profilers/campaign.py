@@ -62,12 +62,18 @@ def run_campaign(
         rounds = max(protocol.num_calibration_probes, protocol.min_rounds)
         measure([YARDSTICK], "measuring the yardstick", dataclasses.replace(protocol, max_rounds=rounds))
     measure(shuffled, description, protocol)
+    table.settle(device, _known(shuffled, table, device))
     unstable = _unstable(shuffled, table, device) if protocol.has_second_chance else []
     if len(unstable) <= max(protocol.num_always_again, protocol.max_unstable_share * len(shuffled)):
         measure(unstable, "measuring again what is unstable", protocol.second_chance())
+        table.settle(device, _known(shuffled, table, device))
     else:
         logger.warning("%d of %d are unstable: measure again when the machine is quiet", len(unstable), len(shuffled))
     table.finish_campaign(campaign_id, environment=record_environment())
+
+
+def _known(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> list[Subject]:
+    return [subject for subject, record in table.records(device, subjects).items() if record.has_latency]
 
 
 def _unstable(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> list[Subject]:

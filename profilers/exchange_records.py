@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from profilers.measurement import Sample
+from profilers.measurement import MAX_ELASTICITY, Sample
 
 MAX_REASON_LENGTH = 4000
 
@@ -111,6 +111,7 @@ class SampleLine:
     position: Whole
     taken_at: Annotated[float, Field(ge=0, le=1e11)]
     is_flagged: bool
+    elasticity: Annotated[float, Field(ge=0, le=MAX_ELASTICITY)]
 
     @property
     def sample(self) -> Sample:
@@ -122,6 +123,7 @@ class SampleLine:
             position=self.position,
             taken_at=self.taken_at,
             is_flagged=self.is_flagged,
+            elasticity=self.elasticity,
         )
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from profilers.correction import Correction
 from profilers.device import Device
+from profilers.elasticity import fit_elasticities, with_elasticity
 from profilers.environment import Environment
 from profilers.latency_record import RECORD_COLUMNS, Coverage, LatencyRecord
 from profilers.latency_rows import begun_rows, existing_rows, in_chunks, insert_or_ignore
@@ -154,18 +155,36 @@ class LatencyTable:
 
     # Rows
 
-    def finish(self, device: Device, subjects: Iterable[Subject]) -> None:
-        """Derives the median and the interval of every subject from the samples it has."""
+    def finish(
+        self, device: Device, subjects: Iterable[Subject], *, elasticities: Mapping[str, float] | None = None
+    ) -> None:
+        """Derives the median and the interval of every subject from the samples it has.
+
+        Args:
+            device: The device.
+            subjects: Those that have enough samples.
+            elasticities: Of each kind of subject, which its samples keep from now on; by default they have their own.
+        """
         samples = self.samples(device, subjects)
         with Session(self._engine) as session, session.begin():
             rows = begun_rows(session, device, samples)
             for subject, subject_samples in samples.items():
-                measurement = measurement_of(subject_samples)
                 row = rows[subject.subject_id]
+                if elasticities is not None:
+                    elasticity = elasticities[subject.kind]
+                    subject_samples = with_elasticity(subject_samples, elasticity)
+                    of_row = sqlalchemy.update(SampleRow).where(SampleRow.row_id == row.row_id)
+                    session.execute(of_row.values(elasticity=elasticity))
+                measurement = measurement_of(subject_samples)
                 row.status = "measured" if measurement.is_stable else "unstable"
                 row.median_ms = measurement.median_ms
                 row.low_ms, row.high_ms = measurement.confidence_interval_ms()
                 row.finished_at, row.reason = _now(), None
+
+    def settle(self, device: Device, subjects: Iterable[Subject]) -> None:
+        """Finishes subjects once more, now that all of them together say how closely they follow the machine."""
+        samples = self.samples(device, subjects)
+        self.finish(device, samples, elasticities=fit_elasticities(samples))
 
     def fail(
         self,

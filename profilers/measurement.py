@@ -15,6 +15,7 @@ import numpy
 STABLE_HALF_WIDTH = 0.01  # of the median: a measurement is finished when its interval is no wider than +-1 %
 NUM_RESAMPLES = 1000
 MIN_STEADY_SAMPLES = 5  # fewer say too little about their own spread to stand alone
+MAX_ELASTICITY = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +36,12 @@ class Sample:
     """Seconds since 1970."""
     is_flagged: bool
     """Whether the machine's speed moved by more than 3 % within the campaign's round."""
+    elasticity: float = 1.0
+    """By what power of the drift it is divided; see `profilers.elasticity`."""
 
     @property
     def corrected_ms(self) -> float:
-        return self.raw_ms / self.drift
+        return self.raw_ms / math.pow(self.drift, self.elasticity)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """Writes what a device's runtime opens, for many blocks at once: by a process for every core, before anything is timed.
 
-An export takes about 0.1 s a block and imports torch, so a few blocks are prepared in this process and many in others.
-A block that cannot be exported, or whose export kills or hangs its process, is a failure with a reason; a full disk is
-not the block's fault and ends the campaign, which the same command takes up again.
+An export imports torch and takes about 0.1 s for a block, seconds or minutes for a network: a few
+blocks are prepared in this process, many blocks or a few networks in others. What cannot be exported, or
+kills or hangs its process, is a failure with a reason; a full disk is nobody's fault and ends the campaign,
+which the same command takes up again.
 """
 
 import contextlib
@@ -21,8 +22,9 @@ from profilers.subject import Subject
 from profilers.worker_client import SubjectError, Worker, WorkerDiedError
 from search_space.errors import StorageError
 
-MIN_SUBJECTS_PER_PROCESS = 24
+MIN_BLOCKS_PER_PROCESS = 24
 """Below that a process is not worth the seconds in which it imports torch."""
+_BLOCKS_PER_NETWORK = 12  # how many blocks are exported while a network is, at least
 _MIN_FREE_BYTES = 2**20
 
 Outcome = tuple[Subject, str | None]
@@ -35,7 +37,8 @@ def prepare_all(paths: Mapping[Subject, Path], backend: AbstractBackend, *, time
     Raises:
         StorageError: The disk is full.
     """
-    num_processes = min(num_usable_cores(), len(paths) // MIN_SUBJECTS_PER_PROCESS)
+    num_blocks = sum(1 if subject.kind == "block" else _BLOCKS_PER_NETWORK for subject in paths)
+    num_processes = min(num_usable_cores(), num_blocks // MIN_BLOCKS_PER_PROCESS)
     if num_processes < 2:
         for subject, path in paths.items():
             yield subject, _prepare_here(subject, path, backend)

@@ -54,7 +54,8 @@ FORMULA_PROTOCOL = Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1
 BUDGET_PROTOCOL = Protocol(max_rounds=Protocol.min_rounds, num_passes=2, has_second_chance=False)
 """For when time is short: what one more round would say of a block, another block says of many."""
 
-_ROUNDS_PER_LOOK = 4  # an interval takes milliseconds: of hundreds of blocks, every round, a quarter of the round
+ROUNDS_PER_LOOK = 4
+"""An interval takes milliseconds: of hundreds of blocks, every round, a quarter of the round."""
 
 
 def protocol_of(max_rounds: int) -> Protocol | None:
@@ -77,4 +78,4 @@ def is_finished(samples: Sequence[Sample], protocol: Protocol) -> bool:
         return False
     if len(samples) >= protocol.max_rounds:
         return True
-    return num_more % _ROUNDS_PER_LOOK == 0 and measurement_of(samples).is_stable
+    return num_more % ROUNDS_PER_LOOK == 0 and measurement_of(samples).is_stable

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from profilers.backends.abstract import AbstractBackend
+from profilers.elasticity import fit_elasticities, with_elasticity
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
 from profilers.measurement import Sample
 from profilers.memory import available_bytes, reason_not_to_fit
 from profilers.preparing import prepare_all
-from profilers.protocol import Protocol, is_finished
+from profilers.protocol import ROUNDS_PER_LOOK, Protocol, is_finished
 from profilers.sentinel import COMPANIONS, SENTINEL, has_moved, local_sentinels_ms
 from profilers.subject import Subject
 from profilers.thermal import Thermometer, wait_until_cool
@@ -60,6 +61,7 @@ class SubjectGroup:
         self._loaded: dict[Subject, LoadReport] = {}
         self._num_runs: dict[Subject, int] = {}
         self._samples: dict[Subject, list[Sample]] = table.samples(self._device, subjects)
+        self._elasticities = {"block": 1.0, "network": 1.0}
         self._thermometer = Thermometer()
         self._round_index = 0
         self._num_deaths = 0
@@ -265,15 +267,24 @@ class SubjectGroup:
                     position=position,
                     taken_at=taken_at,
                     is_flagged=is_flagged,
+                    elasticity=self._elasticities[subject.kind],
                 )
                 new[subject] = [sample]
                 self._samples.setdefault(subject, []).append(sample)
         self._table.add_samples(self._device, new, campaign_id=self._campaign_id)
         self._round_index += 1
+        if self._round_index % ROUNDS_PER_LOOK == 0:
+            self._fit_elasticities()
+
+    def _fit_elasticities(self) -> None:
+        """Learns from all samples so far how closely these subjects follow the machine."""
+        self._elasticities |= fit_elasticities(self._samples)
+        for subject, samples in self._samples.items():
+            self._samples[subject] = with_elasticity(samples, self._elasticities[subject.kind])
 
     def _finish_subjects(self, bar: AbstractBar) -> None:
         finished = [subject for subject in self._active if is_finished(self._samples[subject], self._protocol)]
-        self._table.finish(self._device, finished)
+        self._table.finish(self._device, finished, elasticities=self._elasticities)
         num_saved = sum(max(self._protocol.max_rounds - len(self._samples[subject]), 0) for subject in finished)
         bar.advance(len(self._active) + num_saved, note=f"round {self._round_index}")
         done = set(finished)  # once: for the 10,762 blocks of snapgen a set for each takes minutes

@@ -10,7 +10,7 @@ Columns hold text, integers and floats only, so that SQLite and PostgreSQL give 
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class LatencyBase(DeclarativeBase):
@@ -77,7 +77,7 @@ class LatencyRow(LatencyBase):
 
 
 class SampleRow(LatencyBase):
-    """One sample, raw. See `profilers.measurement.Sample`."""
+    """One sample, raw, and how closely it follows the machine. See `profilers.measurement.Sample`."""
 
     __tablename__ = "latency_samples"
 
@@ -91,6 +91,7 @@ class SampleRow(LatencyBase):
     position: Mapped[int]
     taken_at: Mapped[float]
     is_flagged: Mapped[bool]
+    elasticity: Mapped[float]
 
 
 class CorrectionRow(LatencyBase):

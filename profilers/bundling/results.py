@@ -253,7 +253,7 @@ class _Importing:
             campaign_id = self._table.start_campaign(self._device, protocol=protocol, environment=environment)
             self._table.add_samples(self._device, new, campaign_id=campaign_id)
             min_rounds = self._manifest.protocol.min_rounds
-            self._table.finish(self._device, [subject for subject in found if len(found[subject]) >= min_rounds])
+            self._table.settle(self._device, [subject for subject in found if len(found[subject]) >= min_rounds])
             self._table.finish_campaign(campaign_id, environment=environment)
         return num_new
 

@@ -101,6 +101,7 @@ def _samples(row: RowLine, num_campaigns: int) -> st.SearchStrategy[SampleLine]:
         raw_ms=milliseconds,
         num_runs=st.integers(min_value=1, max_value=2**31 - 1),
         drift=st.floats(min_value=1e-3, max_value=1e3),
+        elasticity=st.floats(min_value=0, max_value=5),
         round_index=whole,
         position=whole,
         taken_at=st.floats(min_value=0, max_value=1e11),
@@ -135,6 +136,7 @@ def small_export(
             position=0,
             taken_at=1.7e9 + index,
             is_flagged=False,
+            elasticity=1.0,
         )
         for subject, median_ms in zip(subjects, medians_ms, strict=True)
         for index in range(6)

@@ -21,7 +21,16 @@ from tests.profilers.exports import SUBJECTS, small_export
 
 def samples_of(*raw_ms: float) -> list[Sample]:
     return [
-        Sample(raw_ms=value, num_runs=3, drift=1.01, round_index=i, position=2, taken_at=1.7e9 + i, is_flagged=i == 2)
+        Sample(
+            raw_ms=value,
+            num_runs=3,
+            drift=1.01,
+            round_index=i,
+            position=2,
+            taken_at=1.7e9 + i,
+            is_flagged=i == 2,
+            elasticity=1 / 3,
+        )
         for i, value in enumerate(raw_ms)
     ]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from profilers import exchange_checks, exchange_files, exchange_parquet
 from profilers.device import Device
-from profilers.exchange_csv import COLUMNS
+from profilers.exchange_csv import COLUMNS, EXCHANGE_VERSION
 from profilers.exchange_files import read_export, write_export
 from profilers.exchange_records import LatencyExport
 from profilers.subject import Subject
@@ -156,6 +156,8 @@ def test_parquet_damaged_in_many_ways_raises_nothing_but_a_message(tmp_path: Pat
         (cell(4, "raw_ms", "inf"), "the cell of raw_ms is not a number"),
         (cell(4, "raw_ms", "1e+999"), "line 6, a sample: raw_ms: "),
         (cell(4, "drift", "0.0"), "line 6, a sample: drift: "),
+        (cell(4, "elasticity", "5.1"), "line 6, a sample: elasticity: "),
+        (cell(4, "elasticity", ""), "line 6, a sample: elasticity: "),
         (cell(4, "num_runs", "0"), "line 6, a sample: num_runs: "),
         (cell(4, "num_runs", "1.5"), "the cell of num_runs is not a whole number"),
         (cell(4, "num_runs", "٣"), "the cell of num_runs is not a whole number"),
@@ -225,7 +227,7 @@ def test_another_version_says_which_ones_are_known(tmp_path: Path, name: str, mo
         read_export(tmp_path / name)
     lines = str(caught.value).splitlines()
     assert lines[0] == "the file's schema version is 7"
-    assert lines[1] == "allowed: version 1"
+    assert lines[1] == f"allowed: version {EXCHANGE_VERSION}"
     assert len(lines) == 3
 
 

@@ -7,13 +7,15 @@ import pytest
 
 from profilers.backends.exact import ExactBackend
 from profilers.device import num_usable_cores
-from profilers.preparing import MIN_SUBJECTS_PER_PROCESS, prepare_all
+from profilers.preparing import MIN_BLOCKS_PER_PROCESS, prepare_all
 from profilers.subject import Subject
 from profilers.worker_client import Worker
 from search_space.errors import StorageError
+from search_space.space import random_arch
+from search_space.spaces import search_space
 from search_space.specs import ConvSpec
 
-MANY = max(num_usable_cores(), 2) * MIN_SUBJECTS_PER_PROCESS
+MANY = max(num_usable_cores(), 2) * MIN_BLOCKS_PER_PROCESS
 
 
 def paths_of(count: int, folder: Path) -> dict[Subject, Path]:
@@ -35,6 +37,22 @@ def test_every_subject_is_prepared_once_here_or_elsewhere(tmp_path: Path, count:
     outcomes = list(prepare_all(paths, ExactBackend(), time_limit_s=20))
     assert dict(outcomes) == dict.fromkeys(paths)
     assert len(outcomes) == count
+
+
+@pytest.mark.skipif(num_usable_cores() < 2, reason="one core prepares in this process")
+def test_a_few_networks_are_worth_a_process_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process_ids: list[int] = []
+
+    class RememberedWorker(Worker):
+        def __enter__(self) -> Self:
+            process_ids.append(self.process_id)
+            return super().__enter__()
+
+    monkeypatch.setattr("profilers.preparing.Worker", RememberedWorker)
+    subjects = [Subject.of_network(random_arch(search_space("tiny"), seed)) for seed in range(4)]
+    paths = {subject: tmp_path / subject.subject_id for subject in subjects}
+    assert dict(prepare_all(paths, ExactBackend(), time_limit_s=20)) == dict.fromkeys(paths)
+    assert len(process_ids) == 2
 
 
 @pytest.mark.skipif(num_usable_cores() < 2, reason="one core prepares in this process")
