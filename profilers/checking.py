@@ -98,15 +98,19 @@ def measure_networks(
 ) -> dict[ArchConfig, Measurement]:
     """Measures whole networks now, together, so that nothing but their sums is compared.
 
-    A network that the device cannot run is left out, with a warning.
+    A campaign that was killed goes on where it stopped. A network that the device cannot run is left out, with a
+    warning.
 
     Raises:
         SnapNASError: More than a tenth of them are.
     """
     backend = open_backend(device_name)
     subjects = [Subject.of_network(arch) for arch in archs]
-    table.forget(backend.device, subjects)
-    run_campaign(subjects, backend, table, description=f"measuring {len(archs)} networks", protocol=protocol)
+    if not table.was_killed(backend.device):
+        table.forget(backend.device, subjects)
+    known = table.records(backend.device, subjects)
+    unfinished = [subject for subject in subjects if subject not in known or known[subject].status == "sampling"]
+    run_campaign(unfinished, backend, table, description=f"measuring {len(archs)} networks", protocol=protocol)
     records = table.records(backend.device, subjects)
     failed = [record for record in records.values() if not record.has_latency]
     if failed:

@@ -120,6 +120,13 @@ class LatencyTable:
         with Session(self._engine) as session, session.begin():
             session.get_one(CampaignRow, campaign_id).environment_after = environment.to_json()
 
+    def was_killed(self, device: Device) -> bool:
+        """Whether the device's last campaign never came to its end."""
+        query = select(CampaignRow.environment_after).where(CampaignRow.device_id == device.device_id)
+        with Session(self._engine) as session:
+            last = session.execute(query.order_by(CampaignRow.campaign_id.desc()).limit(1)).first()
+        return last is not None and last.environment_after is None
+
     def add_samples(self, device: Device, samples: Mapping[Subject, Sequence[Sample]], *, campaign_id: int) -> None:
         """Keeps new samples, all of them or, if the process dies now, none of them."""
         with Session(self._engine) as session, session.begin():

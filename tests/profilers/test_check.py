@@ -11,10 +11,10 @@ from profilers.backends.exact import ExactBackend
 from profilers.campaign import run_campaign
 from profilers.check import CheckOptions
 from profilers.check_report import CheckReport, json_document, markdown, noise_floor_percent, text
-from profilers.checking import check_space
+from profilers.checking import check_space, distinct_archs, measure_networks
 from profilers.correction import GROUPS
 from profilers.latency_table import LatencyTable
-from profilers.measurement import Measurement
+from profilers.measurement import Measurement, Sample
 from profilers.protocol import Protocol
 from profilers.storage import open_engine
 from profilers.subject import Subject
@@ -92,6 +92,26 @@ def test_one_network_in_ten_may_fail(engine: Engine, monkeypatch: pytest.MonkeyP
     else:
         with pytest.raises(SnapNASError, match="exact could not run 2 of 12 networks: it hung"):
             check_space(space, "exact", engine, num_networks=12, num_fit=8, protocol=protocol)
+
+
+def test_a_killed_check_goes_on_and_a_finished_one_starts_anew(
+    sqlite_engine: Engine, quick_protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, device = LatencyTable(sqlite_engine), ExactBackend().device
+    archs = distinct_archs(search_space("tiny"), 4, seed=0)
+
+    def samples_after_measuring(num_networks: int) -> list[list[Sample]]:
+        measure_networks(archs[:num_networks], "exact", table, protocol=quick_protocol)
+        subjects = [Subject.of_network(arch) for arch in archs[:num_networks]]
+        return [table.samples(device, subjects)[subject] for subject in subjects]
+
+    with monkeypatch.context() as context:
+        context.setattr(table, "finish_campaign", lambda *_, **__: None)
+        first = samples_after_measuring(2)
+    second = samples_after_measuring(4)
+    assert second[:2] == first
+    third = samples_after_measuring(4)
+    assert not {sample.taken_at for sample in third[0]} & {sample.taken_at for sample in first[0]}
 
 
 def test_the_page_has_command_hardware_and_date(report: CheckReport) -> None:
