@@ -40,8 +40,16 @@ class Protocol:
     """For exporting or compiling one subject: a whole network for ExecuTorch takes minutes on a busy machine."""
     time_limit_s: float = 120.0
     """For loading and warming up one subject; or for one sample more than it should take."""
+    min_process_s: float = 10.0
+    """How long a measuring process measures before a new one takes over."""
+    max_loading_share: float = 0.2
+    """Of the time, for loading and warming up in new processes: what takes long to load stays longer."""
     seed: int = 0
     """Of the random orders."""
+
+    def process_end_s(self, started_s: float, loaded_s: float) -> float:
+        """When a process that was started and had loaded everything then gives way to a new one, on the same clock."""
+        return loaded_s + max(self.min_process_s, (loaded_s - started_s) / self.max_loading_share)
 
     def second_chance(self) -> "Protocol":
         """The rules for what is unstable at the end: as many rounds again, on top of those it has had."""

@@ -72,6 +72,22 @@ def test_exact_device_is_measured_exactly(
         assert record.median_ms == pytest.approx(exact_latency_ms(spec), rel=1e-9)
 
 
+def test_a_process_gives_way_to_a_new_one_when_its_time_is_up(
+    sqlite_engine: Engine, small_specs: tuple[BlockSpec, ...], process_ids: list[int]
+) -> None:
+    table, subject = LatencyTable(sqlite_engine), Subject.of_block(small_specs[0])
+    protocol = Protocol(min_rounds=5, max_rounds=5, num_calibration_probes=3, min_process_s=0, max_loading_share=1e9)
+    run_campaign([subject], ExactBackend(), table, protocol=protocol)
+    assert len(set(process_ids)) == 5
+    assert [sample.round_index for sample in table.samples(DEVICE, [subject])[subject]] == [0, 1, 2, 3, 4]
+
+
+def test_what_takes_long_to_load_stays_longer() -> None:
+    protocol = Protocol(min_process_s=20, max_loading_share=0.1)
+    assert protocol.process_end_s(100.0, 101.0) == pytest.approx(121.0)
+    assert protocol.process_end_s(100.0, 130.0) == pytest.approx(430.0)
+
+
 def test_a_campaign_keeps_its_rules_and_the_machine_before_and_after(
     sqlite_engine: Engine, small_specs: tuple[BlockSpec, ...], quick_protocol: Protocol
 ) -> None:
