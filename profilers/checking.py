@@ -106,7 +106,7 @@ def measure_networks(
     """
     backend = open_backend(device_name)
     subjects = [Subject.of_network(arch) for arch in archs]
-    if not table.was_killed(backend.device):
+    if not table.were_interrupted(backend.device, subjects):
         table.forget(backend.device, subjects)
     known = table.records(backend.device, subjects)
     unfinished = [subject for subject in subjects if subject not in known or known[subject].status == "sampling"]

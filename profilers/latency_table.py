@@ -120,12 +120,15 @@ class LatencyTable:
         with Session(self._engine) as session, session.begin():
             session.get_one(CampaignRow, campaign_id).environment_after = environment.to_json()
 
-    def was_killed(self, device: Device) -> bool:
-        """Whether the device's last campaign never came to its end."""
-        query = select(CampaignRow.environment_after).where(CampaignRow.device_id == device.device_id)
+    def were_interrupted(self, device: Device, subjects: Iterable[Subject]) -> bool:
+        """Whether the device's last campaign took samples of some of the subjects and never came to its end."""
+        query = select(CampaignRow).where(CampaignRow.device_id == device.device_id)
         with Session(self._engine) as session:
-            last = session.execute(query.order_by(CampaignRow.campaign_id.desc()).limit(1)).first()
-        return last is not None and last.environment_after is None
+            last = session.scalar(query.order_by(CampaignRow.campaign_id.desc()).limit(1))
+            if last is None or last.environment_after is not None:
+                return False
+            sampled = select(LatencyRow.subject_id).join(SampleRow).where(SampleRow.campaign_id == last.campaign_id)
+            return not {subject.subject_id for subject in subjects}.isdisjoint(session.scalars(sampled.distinct()))
 
     def add_samples(self, device: Device, samples: Mapping[Subject, Sequence[Sample]], *, campaign_id: int) -> None:
         """Keeps new samples, all of them or, if the process dies now, none of them."""

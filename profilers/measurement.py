@@ -15,7 +15,7 @@ import numpy
 STABLE_HALF_WIDTH = 0.01  # of the median: a measurement is finished when its interval is no wider than +-1 %
 NUM_RESAMPLES = 1000
 MIN_STEADY_SAMPLES = 5  # fewer say too little about their own spread to stand alone
-MAX_ELASTICITY = 5.0
+MAX_ELASTICITY = 5.0  # the steepest that was seen is 3
 
 
 @dataclass(frozen=True, kw_only=True)

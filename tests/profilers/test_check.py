@@ -16,6 +16,7 @@ from profilers.correction import GROUPS
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement, Sample
 from profilers.protocol import Protocol
+from profilers.sentinel import SENTINEL
 from profilers.storage import open_engine
 from profilers.subject import Subject
 from search_space.errors import SnapNASError, UsageError
@@ -110,6 +111,9 @@ def test_a_killed_check_goes_on_and_a_finished_one_starts_anew(
         first = samples_after_measuring(2)
     second = samples_after_measuring(4)
     assert second[:2] == first
+    with monkeypatch.context() as context:
+        context.setattr(table, "finish_campaign", lambda *_, **__: None)
+        run_campaign([SENTINEL], ExactBackend(), table, protocol=quick_protocol)  # another campaign that is killed
     third = samples_after_measuring(4)
     assert not {sample.taken_at for sample in third[0]} & {sample.taken_at for sample in first[0]}
 
