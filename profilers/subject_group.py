@@ -1,9 +1,9 @@
 """Subjects that are loaded together and measured in turn, round after round, until each is known or has failed.
 
 A subject that kills or hangs the measuring process is a row with a reason; the others go on in a new process. They do
-so anyway after a while, because a process keeps the luck that its memory had with the caches: the networks of one were
-seen to be 3 % slower than those of the next, compared with the yardstick. What the table holds of a subject already
-counts, so a group that is taken up again goes on where it stopped.
+so anyway after a while, because a process has a luck of its own, probably of its memory with the caches: the networks
+of one were seen to be 3 % slower than those of the next, compared with the yardstick. What the table holds of a subject
+already counts, so a group that is taken up again goes on where it stopped.
 """
 
 import itertools
