@@ -64,11 +64,11 @@ def run_campaign(
     measure(shuffled, description, protocol)
     table.settle(device, _known(shuffled, table, device))
     unstable = _unstable(shuffled, table, device) if protocol.has_second_chance else []
-    if len(unstable) <= max(protocol.num_always_again, protocol.max_unstable_share * len(shuffled)):
+    if len(unstable) > max(protocol.num_always_again, protocol.max_unstable_share * len(shuffled)):
+        logger.warning("%d of %d are unstable: measure again when the machine is quiet", len(unstable), len(shuffled))
+    elif unstable:
         measure(unstable, "measuring again what is unstable", protocol.second_chance())
         table.settle(device, _known(shuffled, table, device))
-    else:
-        logger.warning("%d of %d are unstable: measure again when the machine is quiet", len(unstable), len(shuffled))
     table.finish_campaign(campaign_id, environment=record_environment())
 
 
