@@ -175,7 +175,16 @@ class LatencyTable:
             subjects: Those that have enough samples.
             elasticities: Of each kind of subject, which its samples keep from now on; by default they have their own.
         """
+        self._derive(device, self.samples(device, subjects), elasticities)
+
+    def settle(self, device: Device, subjects: Iterable[Subject]) -> None:
+        """Finishes subjects once more, now that all of them together say how closely they follow the machine."""
         samples = self.samples(device, subjects)
+        self._derive(device, samples, fit_elasticities(samples))
+
+    def _derive(
+        self, device: Device, samples: Mapping[Subject, list[Sample]], elasticities: Mapping[str, float] | None
+    ) -> None:
         with Session(self._engine) as session, session.begin():
             rows = begun_rows(session, device, samples)
             for subject, subject_samples in samples.items():
@@ -190,11 +199,6 @@ class LatencyTable:
                 row.median_ms = measurement.median_ms
                 row.low_ms, row.high_ms = measurement.confidence_interval_ms()
                 row.finished_at, row.reason = _now(), None
-
-    def settle(self, device: Device, subjects: Iterable[Subject]) -> None:
-        """Finishes subjects once more, now that all of them together say how closely they follow the machine."""
-        samples = self.samples(device, subjects)
-        self.finish(device, samples, elasticities=fit_elasticities(samples))
 
     def fail(
         self,
