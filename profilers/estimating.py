@@ -9,7 +9,7 @@ make the search love it. Only where it is asked for, a guess from measured block
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -24,7 +24,7 @@ from profilers.subject import Subject
 from search_space.arch import ArchConfig
 from search_space.errors import UsageError
 from search_space.specs import BlockSpec, spec_key
-from search_space.walk import block_specs, walk
+from search_space.walk import PlacedBlock, block_specs, walk
 
 _NORMAL_95 = 1.96
 
@@ -182,11 +182,14 @@ class BlockLatencies:
         Raises:
             MissingLatencyError: A block of it is not among the known ones.
         """
-        placed = walk(arch)
+        return self.estimate_placed(walk(arch))
+
+    def estimate_placed(self, placed: Sequence[PlacedBlock]) -> LatencyEstimate:
+        """The same of a network that was walked already."""
         try:
             known = [self.known[block.spec] for block in placed]
         except KeyError:
-            raise self.missing_error(arch) from None
+            raise self._missing_error(placed) from None
         num_uses = Counter(known)
         latency_ms = math.fsum(block.latency_ms for block in known)
         unexplained_ms = self._unexplained_half_width * latency_ms
@@ -231,7 +234,10 @@ class BlockLatencies:
 
     def missing_error(self, arch: ArchConfig) -> MissingLatencyError:
         """Names the first block of the network that is not known, and what to do about it."""
-        block = next(block for block in walk(arch) if block.spec not in self.known)
+        return self._missing_error(walk(arch))
+
+    def _missing_error(self, placed: Sequence[PlacedBlock]) -> MissingLatencyError:
+        block = next(block for block in placed if block.spec not in self.known)
         name, key, source = block.name, spec_key(block.spec), self.source
         if block.spec in self.failed:
             record = self.failed[block.spec]
@@ -263,8 +269,10 @@ def estimate(
     Raises:
         MissingLatencyError: The table lacks a block, or the device could not run one.
     """
-    specs = dict.fromkeys(block_specs(arch))
-    return BlockLatencies.read(specs, table, device, interpolate=interpolate, source=source).estimate(arch)
+    placed = walk(arch)
+    specs = dict.fromkeys(block.spec for block in placed)
+    blocks = BlockLatencies.read(specs, table, device, interpolate=interpolate, source=source)
+    return blocks.estimate_placed(placed)
 
 
 def _formula_half_width(device: Device) -> float:

@@ -219,10 +219,14 @@ SPEC_KINDS: dict[str, type[BlockSpec]] = {
 }
 
 
+# An estimate makes forty keys in a millisecond: `json.dumps` would make an encoder for each of them, and
+# `dataclasses.asdict` a deep copy of every number.
+_KEY_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 def spec_key(spec: BlockSpec) -> str:
     """The spec as sorted JSON, its kind included: the key of the latency table."""
-    # `vars`: `dataclasses.asdict` would copy every number deeply, and an estimate makes forty keys in a millisecond.
-    return json.dumps({"kind": spec.kind, **vars(spec)}, sort_keys=True, separators=(",", ":"))
+    return _KEY_ENCODER.encode({"kind": spec.kind, **vars(spec)})
 
 
 def spec_from_key(key: str) -> BlockSpec:
