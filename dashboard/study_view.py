@@ -8,7 +8,7 @@ from dash.development.base_component import Component
 from dashboard.components import badge, card, code, facts, table
 from dashboard.workspace import Selection
 from studies.figure_info import ParetoInfo
-from studies.results import StudySummary, TrialRecord
+from studies.results import CAVEAT_SENTENCES, StudySummary, TrialRecord
 
 
 def study_list(studies: Sequence[StudySummary], *, selected: str) -> Component:
@@ -16,7 +16,7 @@ def study_list(studies: Sequence[StudySummary], *, selected: str) -> Component:
     rows = [
         (
             dcc.Link(study.name, href=Selection(study_name=study.name).to_search()),
-            study.device + (" (estimate)" if study.is_latency_estimated else ""),
+            f"{study.device} ({study.latency_caveat})" if study.latency_caveat else study.device,
             states_text(study),
             f"{study.best.values[study.objectives[-1].name]:.4g}" if study.best else "none yet",
             f"{study.updated_at:%Y-%m-%d %H:%M} UTC",
@@ -56,8 +56,9 @@ def study_facts(study: StudySummary) -> list[Component]:
         ("objectives", ", ".join(f"{one.direction} {one.name}" for one in study.objectives)),
         ("trials", states_text(study)),
     ]
-    estimate = [badge("latency is an estimate, never measured", "estimate")] if study.is_latency_estimated else []
-    return [*estimate, facts(pairs)]
+    caveat = study.latency_caveat
+    badges = [badge(CAVEAT_SENTENCES[caveat], "estimate")] if caveat else []
+    return [*badges, facts(pairs)]
 
 
 def front_table(
@@ -77,6 +78,5 @@ def front_table(
         arch_id = html.Code(by_number[point.number].arch_id)
         rows.append((html.Span(trial), arch_id, f"{point.latency_ms:.4g}", f"{point.score:.5g}"))
     numbers = [point.number for point in front]
-    latency = "latency (ms, estimate)" if info.is_estimate else "latency (ms)"
-    headers = ("trial", "architecture", latency, info.score_name.replace("_", " "))
+    headers = ("trial", "architecture", f"latency ({study.latency_unit})", info.score_name.replace("_", " "))
     return table(headers, rows, selected=numbers.index(selected) if selected in numbers else None)

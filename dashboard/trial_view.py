@@ -74,8 +74,8 @@ def _values(study: StudySummary, record: TrialRecord, arch: ArchConfig) -> list[
         interval = ""
         if record.latency_low_ms is not None and record.latency_high_ms is not None:
             interval = f" ({record.latency_low_ms:.4g} to {record.latency_high_ms:.4g})"
-        word = "latency, estimate" if study.is_latency_estimated else "latency, sum of measured blocks"
-        pairs.append((word, f"{record.latency_ms:.4g} ms{interval}"))
+        word = study.latency_caveat or "sum of measured blocks"
+        pairs.append((f"latency, {word}", f"{record.latency_ms:.4g} ms{interval}"))
     pairs += [
         (objective.name.replace("_", " "), f"{record.values[objective.name]:.5g}")
         for objective in study.objectives[1:]

@@ -7,7 +7,7 @@ says how wrong such guesses are. The same call once more goes on where this one 
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -78,14 +78,13 @@ class Guessable:
     """Root mean square of the guesses' stated errors; 0 without guesses."""
 
     @classmethod
-    def of_missing(cls, missing: Iterable[BlockSpec], table: LatencyTable, device: Device) -> "Guessable":
+    def of_missing(cls, missing: Collection[BlockSpec], table: LatencyTable, device: Device) -> "Guessable":
         """Guesses every missing block from what the table holds of the device."""
-        interpolator = Interpolator(table.medians_ms(device))
-        guesses = [interpolator.interpolate(spec) for spec in missing]
-        errors = [guess.error_percent for guess in guesses if guess is not None]
+        guesses = Interpolator(table.medians_ms(device)).interpolate_all(missing)
+        errors = [guess.error_percent for guess in guesses.values()]
         return cls(
             num_guessed=len(errors),
-            num_unknown=len(guesses) - len(errors),
+            num_unknown=len(missing) - len(errors),
             error_percent=math.sqrt(numpy.mean(numpy.square(errors))) if errors else 0.0,
         )
 

@@ -163,7 +163,9 @@ class BlockLatencies:
         measured = {spec: record for spec, record in records.items() if record.has_latency}
         failed = {spec: record for spec, record in records.items() if record.status in ("failed", "does_not_fit")}
         missing = [spec for spec in by_subject.values() if spec not in measured and spec not in failed]
-        guesses = _guesses(missing, table, source or device) if interpolate else {}
+        guesses: Mapping[BlockSpec, Interpolation] = {}
+        if interpolate and missing:
+            guesses = Interpolator(table.medians_ms(source or device)).interpolate_all(missing)
         known = {spec: _measured(spec, record, correction) for spec, record in measured.items()}
         known |= {spec: _guessed(spec, guess, correction) for spec, guess in guesses.items()}
         return cls(
@@ -278,13 +280,6 @@ def estimate(
 def _formula_half_width(device: Device) -> float:
     """What is not known of a phone that is a formula, however well its sums agree with the same formula."""
     return stored_calibration().relative_half_width if device.backend == ROOFLINE else 0.0
-
-
-def _guesses(specs: Iterable[BlockSpec], table: LatencyTable, device: Device) -> dict[BlockSpec, Interpolation]:
-    """Guesses for as many of the blocks as there are measured ones like them."""
-    interpolator = Interpolator(table.medians_ms(device))
-    guesses = {spec: interpolator.interpolate(spec) for spec in specs}
-    return {spec: guess for spec, guess in guesses.items() if guess is not None}
 
 
 def _measured(spec: BlockSpec, record: LatencyRecord, correction: Correction | None) -> KnownBlock:

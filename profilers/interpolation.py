@@ -8,7 +8,7 @@ the nearest measured block is to the guessed one. That error goes with each gues
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy
@@ -16,12 +16,14 @@ import numpy
 from profilers.agreement import FloatArray, IntArray
 from profilers.block_places import FEW_OF_A_KIND, BlockPlaces, Place
 from profilers.operation_costs import OperationCosts, operation_work
+from search_space.progress import progress
 from search_space.specs import BlockSpec
 
 _MAX_NEIGHBOURS = 8
 _MAX_LEFT_OUT = 100  # more change the error's second digit only
 _RIDGE = 0.1  # of the plane's slopes: the factor is nearly the same everywhere
 _DISTANCE_STEP = 0.25  # errors are computed once for all guesses whose nearest block is about as far
+_MANY_GUESSES = 1000  # which take a second or more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,18 @@ class Interpolator:
             num_differing_options=int(self._places.num_differing(place)[nearest[0]]),
             neighbours=tuple(self._specs[index] for index in nearest),
         )
+
+    def interpolate_all(self, specs: Collection[BlockSpec]) -> dict[BlockSpec, Interpolation]:
+        """The guesses for as many of the blocks as there are measured ones like them; of thousands with a bar."""
+        if len(specs) < _MANY_GUESSES:
+            guesses = {spec: self.interpolate(spec) for spec in specs}
+        else:
+            guesses = {}
+            with progress("guessing what was not measured", total=len(specs), unit="block") as bar:
+                for spec in specs:
+                    guesses[spec] = self.interpolate(spec)
+                    bar.advance()
+        return {spec: guess for spec, guess in guesses.items() if guess is not None}
 
     def _guess_ms(
         self,

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from profilers.backends.registry import open_backend
 from profilers.campaign import run_campaign
-from profilers.device import Device
+from profilers.estimating import BlockLatencies
 from profilers.latency_record import Coverage
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
@@ -47,19 +47,28 @@ def measure_space(
     return table.coverage(specs, backend.device)
 
 
-def require_measured(space: SearchSpace, device: Device, table: LatencyTable) -> None:
-    """Makes sure that the table holds every block of a space on a device that is not here to measure what is missing.
+def require_known(space: SearchSpace, latencies: BlockLatencies, *, is_here: bool) -> None:
+    """Makes sure that a search of the space meets no block of which nothing is known.
+
+    Args:
+        space: The search space.
+        latencies: What the table says of it.
+        is_here: Whether the device can measure now.
 
     Raises:
-        UsageError: It lacks some.
+        UsageError: There are such blocks.
     """
-    specs = reachable_specs(space)
-    num_missing = len(table.coverage(specs, device).missing)
-    if num_missing:
-        raise UsageError(
-            f"the table lacks {num_missing} of {len(specs)} blocks of {space.name} on {device.name}, which is not here",
-            fix="let the device measure them: python -m profilers.collect, profilers.bundle or profilers.table import",
-        )
+    specs, name = reachable_specs(space), latencies.source.name
+    num_missing = sum(spec not in latencies.known and spec not in latencies.failed for spec in specs)
+    if not num_missing:
+        return
+    reason = "too few of their kind are there to guess them" if latencies.is_guessing else "which is not here"
+    raise UsageError(
+        f"the table lacks {num_missing} of {len(specs)} blocks of {space.name} on {name}, {reason}",
+        fix=f"python -m profilers.measure --space {space.name} --device {name} --budget 10m"
+        if is_here
+        else "let the device measure them: python -m profilers.collect, profilers.bundle or profilers.table import",
+    )
 
 
 def measure_network(arch: ArchConfig, device_name: str, engine: Engine) -> Measurement:

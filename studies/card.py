@@ -64,11 +64,20 @@ _PREDICTION: dict[Prediction, str] = {
 """How the network's output becomes a velocity."""
 
 
-def latency_rows(arch: ArchConfig, table: LatencyTable, device: Device) -> tuple[LatencyRow, ...]:
-    """The network's latency on a device: the sum of its blocks, and the whole network where it was really run."""
+def latency_rows(
+    arch: ArchConfig, table: LatencyTable, device: Device, *, interpolate: bool = False
+) -> tuple[LatencyRow, ...]:
+    """The network's latency on a device: the sum of its blocks, and the whole network where it was really run.
+
+    Args:
+        arch: The network.
+        table: The latency table.
+        device: The device.
+        interpolate: Whether blocks that nobody measured are guessed from measured ones like them.
+    """
     rows = []
     try:
-        rows.append(_estimated(arch, table, device))
+        rows.append(_estimated(arch, table, device, interpolate=interpolate))
     except MissingLatencyError:
         pass  # a device whose blocks are not all known has no estimate; the card then shows none
     network = Subject.of_network(arch)
@@ -87,12 +96,15 @@ def latency_rows(arch: ArchConfig, table: LatencyTable, device: Device) -> tuple
     return tuple(rows)
 
 
-def _estimated(arch: ArchConfig, table: LatencyTable, device: Device) -> LatencyRow:
-    estimated = estimate(arch, table, device)
+def _estimated(arch: ArchConfig, table: LatencyTable, device: Device, *, interpolate: bool) -> LatencyRow:
+    estimated = estimate(arch, table, device, interpolate=interpolate)
     specs = dict.fromkeys(block_specs(arch))
-    by_subject = table.samples(device, [Subject.of_block(spec) for spec in specs])
+    guessed_from = (spec for guess in estimated.interpolated.values() for spec in guess.neighbours)
+    sources = dict.fromkeys([*specs, *guessed_from])
+    by_subject = table.samples(device, [Subject.of_block(spec) for spec in sources])
     samples = [sample for subject_samples in by_subject.values() for sample in subject_samples]
-    version = table.version(device, specs)
+    version = table.version(device, sources)
+    labels = "".join(f"{label}; " for label in estimated.labels)
     correction = f", {estimated.correction.describe()}" if estimated.correction is not None else ""
     return LatencyRow(
         device=_device_text(device),
@@ -100,7 +112,7 @@ def _estimated(arch: ArchConfig, table: LatencyTable, device: Device) -> Latency
         latency_ms=estimated.latency_ms,
         interval_ms=(estimated.low_ms, estimated.high_ms),
         provenance=(
-            f"{_formula(device)}{len(estimated.blocks)} blocks ({len(specs)} distinct){correction}; "
+            f"{labels}{len(estimated.blocks)} blocks ({len(specs)} distinct){correction}; "
             f"{len(samples)} samples, {_PROTOCOL}, {_dates(samples)}; latency table version {version}"
         ),
     )

@@ -77,6 +77,8 @@ class StudyConfig:
     """Side of an image in pixels."""
     device: str = DEFAULT_DEVICE
     """Whose latency counts."""
+    interpolate: bool = False
+    """Whether blocks that the latency table lacks are guessed from measured ones like them, in place of measuring."""
     latency_budget: LatencyBudget | None
     """What every architecture has to keep; None without a limit."""
     num_trials: int

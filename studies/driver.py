@@ -20,9 +20,7 @@ import optuna
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Engine
 
-from profilers.device import Device
-from profilers.estimating import CannotRunError, LatencyEstimate, estimate
-from profilers.latency_table import LatencyTable
+from profilers.estimating import BlockLatencies, CannotRunError, LatencyEstimate
 from search_space.arch import ArchConfig
 from search_space.errors import SnapNASError
 from search_space.progress import AbstractBar, progress
@@ -61,7 +59,7 @@ class SearchDriver:
         *,
         study: optuna.Study,
         engine: Engine,
-        device: Device,
+        latencies: BlockLatencies,
         latency_budget_ms: float | None,
         executor: AbstractExecutor,
         workspace: Path,
@@ -72,7 +70,7 @@ class SearchDriver:
             config: What to search.
             study: From `open_optuna_study`.
             engine: The same database, for the latency table and the results.
-            device: Whose latency counts.
+            latencies: Of every block of the space, on the device whose latency counts.
             latency_budget_ms: The most an architecture may take; None without a limit.
             executor: Evaluates; the caller closes it.
             workspace: Where the files are that an evaluation leaves.
@@ -80,12 +78,11 @@ class SearchDriver:
         self._config = config
         self._study = study
         self._engine = engine
-        self._device = device
+        self._latencies = latencies
         self._latency_budget_ms = latency_budget_ms
         self._executor = executor
         self._workspace = workspace
         self._space = config.search_space
-        self._table = LatencyTable(engine)
         self._writer = StudyWriter(engine, study.study_name)
         self._reader = StudyReader(engine)
         self._evaluated: dict[str, int] = {}
@@ -191,7 +188,7 @@ class SearchDriver:
     def _latency(self, arch: ArchConfig) -> tuple[LatencyEstimate | None, float | None, Failure | None]:
         """The estimate, by which share of the budget it is above it, and why the device cannot run it."""
         try:
-            latency = estimate(arch, self._table, self._device)
+            latency = self._latencies.estimate(arch)
         except CannotRunError as error:
             return None, _CANNOT_RUN_VIOLATION, Failure(type=type(error).__name__, message=str(error))
         if self._latency_budget_ms is None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from profilers.device import Device
+from profilers.estimating import BlockLatencies
 from profilers.finding_device import find_device
 from profilers.latency_table import LatencyTable
 from profilers.storage import display_url
@@ -35,7 +36,8 @@ def print_plan(plan: dict[str, Any]) -> None:
     table, budget = plan["latency_table"], plan["budget"]
     print(f"study: {plan['study']} in {plan['storage']}, up to the {plan['until']}")
     print(f"search space: {plan['config']['space']}, {plan['num_architectures']:,} architectures")
-    print(f"latency table: {table['num_present']} of {table['num_blocks']} blocks on {table['device']}")
+    guessed = f", {table['num_guessed']} guessed from them" if table["num_guessed"] else ""
+    print(f"latency table: {table['num_present']} of {table['num_blocks']} blocks on {table['device']}{guessed}")
     limit = table["latency_budget_ms"]
     print(f"latency budget: {'known once the table is complete' if limit is None else f'{limit:.3f} ms'}")
     print("cost: " + ", ".join(f"{name} {value}" for name, value in budget.items() if value is not None))
@@ -45,18 +47,20 @@ def print_plan(plan: dict[str, Any]) -> None:
 def _latency_plan(run: StudyRun) -> dict[str, Any]:
     config = run.config
     specs = reachable_specs(config.search_space)
-    num_present, latency_budget_ms = 0, None
+    num_present, num_guessed, latency_budget_ms = 0, 0, None
     with table_to_read(run.storage_url) as table:
         device = _device(config, table)
         if table is not None and device is not None:
-            coverage = table.coverage(specs, device)
-            num_present = len(coverage.present) + len(coverage.unstable)
-            if not coverage.missing:
-                latency_budget_ms = resolve_budget(config.latency_budget, config, table, device)
+            latencies = BlockLatencies.read(specs, table, device, interpolate=config.interpolate)
+            num_present = sum(block.guess is None for block in latencies.known.values())
+            num_guessed = len(latencies.known) - num_present
+            if len(latencies.known) + len(latencies.failed) == len(specs):
+                latency_budget_ms = resolve_budget(config.latency_budget, config.search_space, latencies)
     return {
         "device": config.device,
         "num_blocks": len(specs),
         "num_present": num_present,
+        "num_guessed": num_guessed,
         "latency_budget_ms": latency_budget_ms,
     }
 

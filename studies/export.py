@@ -86,7 +86,8 @@ def export_trial(trial: "SelectedTrial", engine: "Engine", *, workspace: Path) -
         )
     trained = load_trained(folder / "trained")
     table = LatencyTable(engine)
-    latencies = latency_rows(trial.arch, table, study_device(table, trial.study))
+    device = study_device(table, trial.study)
+    latencies = latency_rows(trial.arch, table, device, interpolate=trial.study.is_interpolated)
     paths = export_trained(trained, folder=folder / "exported", latencies=latencies)
     writer = StudyWriter(engine, trial.study.name)
     for kind, path in paths.items():

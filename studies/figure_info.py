@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from profilers.estimating import BlockLatency, LatencyEstimate
-from studies.results import LATENCY_OBJECTIVE, StudySummary, TrialRecord, pareto_front
+from studies.results import LATENCY_OBJECTIVE, LatencyCaveat, StudySummary, TrialRecord, pareto_front
 
 Group = Literal["front", "dominated"]
 
@@ -47,8 +47,8 @@ class ParetoInfo:
     """Whether more of it is better."""
     device_name: str
     """What the latencies belong to."""
-    is_estimate: bool
-    """Whether the device's milliseconds come from a formula instead of a clock."""
+    latency_caveat: LatencyCaveat
+    """What the milliseconds are, where they are no sums of measured blocks."""
     latency_budget_ms: float | None
     """The most that the winner may take; None: no budget."""
 
@@ -80,8 +80,8 @@ class BreakdownInfo:
     """In the order in which they run."""
     latency_ms: float
     """The total."""
-    is_estimate: bool
-    """Whether the blocks' own milliseconds come from a formula instead of a clock."""
+    labels: tuple[str, ...]
+    """What has to stand beside these milliseconds; see `LatencyEstimate.labels`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def pareto_info(study: StudySummary, records: Sequence[TrialRecord]) -> ParetoIn
         score_name=score.name,
         is_score_maximized=score.direction == "maximize",
         device_name=study.device,
-        is_estimate=study.is_latency_estimated,
+        latency_caveat=study.latency_caveat,
         latency_budget_ms=study.latency_budget_ms,
     )
 
@@ -134,7 +134,7 @@ def breakdown_info(estimate: LatencyEstimate) -> BreakdownInfo:
     return BreakdownInfo(
         sections=tuple(BreakdownSection(name=name, blocks=tuple(group)) for name, group in blocks.items()),
         latency_ms=estimate.latency_ms,
-        is_estimate=estimate.is_estimate,
+        labels=estimate.labels,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 import plotly.graph_objects as go
 
+from profilers.estimating import BlockLatency
 from studies.figure_info import BreakdownInfo, Group, HypervolumeInfo, ParetoInfo, ParetoPoint
 
 MAX_SVG_POINTS = 2000  # below, SVG is sharper and needs no WebGL context, of which a page has few
@@ -89,7 +90,7 @@ def pareto_figure(info: ParetoInfo, *, selected: int | None = None) -> go.Figure
             line={"dash": "dash", "width": 1.5, "color": _WARNING},
             annotation={"text": f"budget {info.latency_budget_ms:.4g} ms", "font": {"color": _WARNING}, "xshift": 4},
         )
-    word = "estimate" if info.is_estimate else "sum of measured blocks"
+    word = info.latency_caveat or "sum of measured blocks"
     arrow = "higher is better" if info.is_score_maximized else "lower is better"
     figure.update_xaxes(title_text=f"latency on {_plain(info.device_name)}, {word} (ms)")
     figure.update_xaxes(autorangeoptions=_clip(_latency_range(info)))
@@ -130,7 +131,7 @@ def num_outside(info: ParetoInfo) -> int:
 
 
 def breakdown_figure(info: BreakdownInfo) -> go.Figure:
-    """One bar for each part of the network, made of its blocks, coloured by kind."""
+    """One bar for each part of the network, made of its blocks, coloured by kind; guessed ones are hatched."""
     figure = go.Figure(layout=_layout())
     kinds = dict.fromkeys(block.kind for section in info.sections for block in section.blocks)
     for kind in kinds:
@@ -139,19 +140,27 @@ def breakdown_figure(info: BreakdownInfo) -> go.Figure:
             go.Bar(
                 y=[section.name for section, _ in placed],
                 x=[block.latency_ms for _, block in placed],
-                customdata=[[block.name, 100 * block.latency_ms / info.latency_ms] for _, block in placed],
+                customdata=[[_block_text(block), 100 * block.latency_ms / info.latency_ms] for _, block in placed],
                 orientation="h",
                 name=kind.replace("_", " "),
-                marker={"color": _KIND_COLORS[kind], "line": {"width": 1, "color": "rgba(255,255,255,0.7)"}},
+                marker={
+                    "color": _KIND_COLORS[kind],
+                    "line": {"width": 1, "color": "rgba(255,255,255,0.7)"},
+                    "pattern": {"shape": ["/" if block.is_interpolated else "" for _, block in placed]},
+                },
                 hovertemplate="%{customdata[0]}<br>%{x:.4g} ms, %{customdata[1]:.1f} %<extra>%{fullData.name}</extra>",
             )
         )
-    word = ", estimate" if info.is_estimate else ""
     figure.update_layout(barmode="stack", bargap=0.28, height=150 + 30 * len(info.sections), hovermode="closest")
-    figure.update_xaxes(title_text=f"latency (ms){word}; the bars sum to {info.latency_ms:.4g} ms", rangemode="tozero")
+    words = "; ".join([*info.labels, f"the bars sum to {info.latency_ms:.4g} ms"])
+    figure.update_xaxes(title_text=_plain(f"latency (ms); {words}"), rangemode="tozero")
     names = [section.name for section in info.sections]
     figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ", categoryarray=names)
     return figure
+
+
+def _block_text(block: BlockLatency) -> str:
+    return f"{block.name}, guessed" if block.is_interpolated else block.name
 
 
 def hypervolume_figure(info: HypervolumeInfo) -> go.Figure:

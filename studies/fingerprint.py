@@ -32,7 +32,7 @@ def study_fingerprint(
     Args:
         config: The study.
         device: Whose latency counts.
-        latency_table_version: From `LatencyTable.version`, of every block of the space.
+        latency_table_version: From `LatencyTable.version`, of every block that the search depends on.
         data: Fingerprint of the data set's content.
         teacher: Hash of what makes the teacher; "none" without one.
     """
@@ -41,7 +41,7 @@ def study_fingerprint(
         "objectives": ", ".join(f"{one.direction} {one.name}" for one in config.objectives),
         "latency budget": _text(config.latency_budget),
         "device": f"{device.name} {device.device_id}",
-        "latency table": latency_table_version,
+        "latency table": f"{latency_table_version} with guesses" if config.interpolate else latency_table_version,
         "data": f"{config.data} {data}",
         "teacher": teacher,
         "proxy": f"{config.proxy.name} {_digest(config_to_json(config.proxy))}",

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
-from profilers.device import Device, num_usable_cores
-from profilers.estimating import CannotRunError, estimate
+from profilers.device import num_usable_cores
+from profilers.estimating import BlockLatencies, CannotRunError
 from profilers.finding_device import FoundDevice, find_device
 from profilers.latency_table import LatencyTable
-from profilers.measuring import measure_network, measure_space, require_measured
+from profilers.measuring import measure_network, measure_space, require_known
 from profilers.storage import display_url, open_engine
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
 from search_space.errors import NoFeasibleTrialError, UsageError
 from search_space.progress import progress
-from search_space.space import random_arch, reachable_specs
+from search_space.space import SearchSpace, random_arch, reachable_specs
 from studies.config import LatencyBudget, LatencyLimit, LatencyQuantile, StudyConfig
 from studies.evaluate import Evaluator
 from studies.executors.base import AbstractExecutor
@@ -99,19 +99,14 @@ def run_study(run: StudyRun) -> StudyOutcome:
     run = dataclasses.replace(run, config=config)
     with study_lease(engine, run.study_name):
         logger.info("study %s in %s", run.study_name, display_url(engine.url))
-        if found.is_here:
-            measure_space(config.search_space, config.device, engine)
-        else:
-            require_measured(config.search_space, found.device, LatencyTable(engine))
-        summary = _open_study(run, engine, found.device, data)
+        latencies = _block_latencies(config, found, engine)
+        summary = _open_study(run, engine, latencies, data)
         teacher = _teacher(run, data)
-        _search(run, engine, found.device, latency_budget_ms=summary.latency_budget_ms)
+        _search(run, engine, latencies, latency_budget_ms=summary.latency_budget_ms)
         return _finish(run, engine, found, data=data, teacher=teacher)
 
 
-def resolve_budget(
-    budget: LatencyBudget | None, config: StudyConfig, table: LatencyTable, device: Device
-) -> float | None:
+def resolve_budget(budget: LatencyBudget | None, space: SearchSpace, latencies: BlockLatencies) -> float | None:
     """The latency budget in milliseconds."""
     match budget:
         case None:
@@ -119,25 +114,25 @@ def resolve_budget(
         case LatencyLimit():
             return budget.max_latency_ms
         case LatencyQuantile():
-            return _latency_quantile(budget, config, table, device)
+            return _latency_quantile(budget, space, latencies)
 
 
-def _latency_quantile(budget: LatencyQuantile, config: StudyConfig, table: LatencyTable, device: Device) -> float:
+def _latency_quantile(budget: LatencyQuantile, space: SearchSpace, latencies: BlockLatencies) -> float:
     """The latency that this share of random architectures keeps; one that cannot run on the device keeps none."""
     latencies_ms = []
     with progress("estimating the space", total=budget.num_archs, unit="architecture") as bar:
         for index in range(budget.num_archs):
             try:
-                arch = random_arch(config.search_space, budget.seed + index)
-                latencies_ms.append(estimate(arch, table, device).latency_ms)
+                latencies_ms.append(latencies.estimate(random_arch(space, budget.seed + index)).latency_ms)
             except CannotRunError:
                 latencies_ms.append(math.inf)
             bar.advance(1)
     budget_ms = sorted(latencies_ms)[math.ceil(budget.quantile * budget.num_archs) - 1]
     if not math.isfinite(budget_ms):
+        name = latencies.device.name
         raise NoFeasibleTrialError(
-            f"{device.name} cannot run enough of the space for a latency budget of quantile {budget.quantile}",
-            fix=f"python -m profilers.measure --device {device.name} --again says which blocks fail",
+            f"{name} cannot run enough of the space for a latency budget of quantile {budget.quantile}",
+            fix=f"python -m profilers.measure --device {name} --again says which blocks fail",
         )
     return budget_ms
 
@@ -158,15 +153,26 @@ def _require_machine(config: StudyConfig) -> None:
         )
 
 
-def _open_study(run: StudyRun, engine: Engine, device: Device, data: "CaptionedImages") -> StudySummary:
+def _block_latencies(config: StudyConfig, found: FoundDevice, engine: Engine) -> BlockLatencies:
+    """What the blocks of the space take on the device: measured if it is here, and guessed if that was asked for."""
+    if found.is_here and not config.interpolate:
+        measure_space(config.search_space, config.device, engine)
+    specs, table = reachable_specs(config.search_space), LatencyTable(engine)
+    latencies = BlockLatencies.read(specs, table, found.device, interpolate=config.interpolate)
+    require_known(config.search_space, latencies, is_here=found.is_here)
+    return latencies
+
+
+def _open_study(run: StudyRun, engine: Engine, latencies: BlockLatencies, data: "CaptionedImages") -> StudySummary:
     """The study's row: made now, or found with the same fingerprint."""
     from training.teacher import teacher_id
 
-    config, table, reader = run.config, LatencyTable(engine), StudyReader(engine)
+    config, table, reader, device = run.config, LatencyTable(engine), StudyReader(engine), latencies.device
+    known = table.blocks(device) if config.interpolate else reachable_specs(config.search_space)
     fingerprint = study_fingerprint(
         config,
         device=device,
-        latency_table_version=table.version(device, reachable_specs(config.search_space)),
+        latency_table_version=table.version(device, known),
         data=data.fingerprint,
         teacher=teacher_id(data, config.teacher) if config.needs_teacher else "none",
     )
@@ -179,7 +185,7 @@ def _open_study(run: StudyRun, engine: Engine, device: Device, data: "CaptionedI
         config=config.to_json(),
         objectives=config.objectives,
         device=device,
-        latency_budget_ms=resolve_budget(config.latency_budget, config, table, device),
+        latency_budget_ms=resolve_budget(config.latency_budget, config.search_space, latencies),
     )
     return StudyReader(engine).study(run.study_name)
 
@@ -193,7 +199,7 @@ def _teacher(run: StudyRun, data: "CaptionedImages") -> "TextToImage | None":
     return load_or_train_teacher(data, run.config.teacher, workspace=run.workspace)
 
 
-def _search(run: StudyRun, engine: Engine, device: Device, *, latency_budget_ms: float | None) -> None:
+def _search(run: StudyRun, engine: Engine, latencies: BlockLatencies, *, latency_budget_ms: float | None) -> None:
     from studies.driver import SearchDriver
     from studies.optuna_study import open_optuna_study
 
@@ -202,7 +208,7 @@ def _search(run: StudyRun, engine: Engine, device: Device, *, latency_budget_ms:
             run.config,
             study=study,
             engine=engine,
-            device=device,
+            latencies=latencies,
             latency_budget_ms=latency_budget_ms,
             executor=executor,
             workspace=run.workspace,
@@ -261,7 +267,7 @@ def _finish(
     from studies.card import latency_rows
     from studies.exported import export_trained
 
-    latencies = latency_rows(arch, LatencyTable(engine), found.device)
+    latencies = latency_rows(arch, LatencyTable(engine), found.device, interpolate=run.config.interpolate)
     exported = export_trained(trained, folder=folder / "exported", latencies=latencies)
     for kind, path in exported.items():
         writer.add_artifact(winner.number, kind, path, workspace=run.workspace)

@@ -39,7 +39,7 @@ def arch_breakdown(engine: Engine, study: StudySummary, arch: ArchConfig) -> Bre
         SnapNASError: There is no latency table, or it lacks the device or a block.
     """
     table = LatencyTable(engine)
-    return breakdown_info(estimate(arch, table, study_device(table, study)))
+    return breakdown_info(estimate(arch, table, study_device(table, study), interpolate=study.is_interpolated))
 
 
 def device_facts(engine: Engine, study: StudySummary) -> Sequence[tuple[str, str]]:
@@ -50,6 +50,9 @@ def device_facts(engine: Engine, study: StudySummary) -> Sequence[tuple[str, str
     """
     table = LatencyTable(engine)
     device = study_device(table, study)
+    method = "estimate: a formula, not a clock" if device.is_estimate else "sum of measured blocks"
+    if study.is_interpolated:
+        method += "; blocks that were not measured are guessed from those like them"
     correction = table.correction(device)
     fitted = "none: plain sums of blocks"
     if correction is not None:
@@ -61,6 +64,6 @@ def device_facts(engine: Engine, study: StudySummary) -> Sequence[tuple[str, str
         ("runtime", device.runtime),
         ("precision", device.precision),
         ("threads", str(device.threads)),
-        ("milliseconds", "estimate: a formula, not a clock" if device.is_estimate else "sum of measured blocks"),
+        ("milliseconds", method),
         ("correction", fitted),
     )

@@ -120,7 +120,7 @@ def _summary_section(study: "StudySummary") -> str:
         ("started", f"{study.created_at:%Y-%m-%d %H:%M} UTC"),
         ("last change", f"{study.updated_at:%Y-%m-%d %H:%M} UTC"),
     ]
-    return _card("Study", _estimate_badge(study) + _facts(facts))
+    return _card("Study", _caveat_badge(study) + _facts(facts))
 
 
 def _front_section(study: "StudySummary", records: Sequence["TrialRecord"], winner: "TrialRecord | None") -> str:
@@ -143,8 +143,7 @@ def _front_section(study: "StudySummary", records: Sequence["TrialRecord"], winn
     ]
     outside = num_outside(info)
     note = f"<p class='muted'>{outside} far outside of this view: double-click it to see all.</p>" if outside else ""
-    latency = "latency (ms, estimate)" if info.is_estimate else "latency (ms)"
-    headers = ("trial", "architecture", latency, info.score_name)
+    headers = ("trial", "architecture", f"latency ({study.latency_unit})", info.score_name)
     return _card("Pareto front", _figure(pareto_figure(info, selected=winner_number)) + note + _table(headers, rows))
 
 
@@ -212,9 +211,12 @@ def _failures_section(records: Sequence["TrialRecord"]) -> str:
     return _card(f"Trials without a result: {len(failures)}", _table(("trial", "reason", "message"), rows))
 
 
-def _estimate_badge(study: "StudySummary") -> str:
-    is_estimate = study.is_latency_estimated
-    return "<span class='badge estimate'>latency is an estimate, never measured</span>" if is_estimate else ""
+def _caveat_badge(study: "StudySummary") -> str:
+    from studies.results import CAVEAT_SENTENCES
+
+    if not study.latency_caveat:
+        return ""
+    return f"<span class='badge estimate'>{CAVEAT_SENTENCES[study.latency_caveat]}</span>"
 
 
 def _figure(figure: "go.Figure") -> str:

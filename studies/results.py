@@ -25,6 +25,14 @@ from studies.tables import SCHEMA_VERSION, ArchRow, ArtifactRow, StudyRow, Study
 
 TrialState = Literal["running", "complete", "infeasible", "failed", "duplicate"]
 Direction = Literal["minimize", "maximize"]
+LatencyCaveat = Literal["", "partly guessed", "estimate"]
+"""What stands beside a study's milliseconds wherever they are shown; empty: sums of measured blocks."""
+
+CAVEAT_SENTENCES: Mapping[LatencyCaveat, str] = {
+    "partly guessed": "latency of blocks that were not measured is guessed from those like them",
+    "estimate": "latency is an estimate, never measured",
+}
+"""The same for a reader who sees it for the first time."""
 
 TRIAL_STATES: tuple[TrialState, ...] = ("running", "complete", "infeasible", "failed", "duplicate")
 LATENCY_OBJECTIVE = "latency_ms"
@@ -157,7 +165,7 @@ class StudySummary:
     device_id: str
     """Key of the device in the latency table."""
     is_latency_estimated: bool
-    """Whether the device's milliseconds come from a formula instead of a clock; say so wherever they are shown."""
+    """Whether the device's milliseconds come from a formula instead of a clock."""
     latency_budget_ms: float | None
     """The most that an architecture may take."""
     num_trials_by_state: Mapping[TrialState, int]
@@ -172,6 +180,23 @@ class StudySummary:
     """UTC."""
     updated_at: datetime.datetime
     """UTC: when a trial last began, ended or left a file."""
+
+    @property
+    def is_interpolated(self) -> bool:
+        """Whether blocks that the latency table lacks were guessed from measured ones like them."""
+        return bool(self.config.get("interpolate", False))
+
+    @property
+    def latency_caveat(self) -> LatencyCaveat:
+        """What its milliseconds are, where they are no sums of measured blocks."""
+        if self.is_latency_estimated:
+            return "estimate"
+        return "partly guessed" if self.is_interpolated else ""
+
+    @property
+    def latency_unit(self) -> str:
+        """`ms`, or what goes with it: `ms, estimate`."""
+        return f"ms, {self.latency_caveat}" if self.latency_caveat else "ms"
 
 
 class StudyReader:

@@ -65,7 +65,7 @@ def run(options: RunOptions) -> None:
 
 
 def default_study_name(config: "StudyConfig") -> str:
-    """The recipe's name, with the data and the device where they are not the recipe's: each is another study."""
+    """The recipe's name, with what was asked for in its data's or its device's place: each is another study."""
     from studies.recipes import study_config
 
     recipe = study_config(config.recipe)
@@ -74,6 +74,8 @@ def default_study_name(config: "StudyConfig") -> str:
         parts.append(Path(config.data).expanduser().resolve().name)
     if config.device != recipe.device:
         parts.append(config.device)
+    if config.interpolate != recipe.interpolate:
+        parts.append("interpolated")
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))[:64]
 
 
@@ -91,6 +93,8 @@ def _config(options: RunOptions) -> "StudyConfig":
     if options.device is not None:
         _require_device(options.device, storage_url(options.storage, options.out))
         config = dataclasses.replace(config, device=options.device)
+    if options.interpolate:
+        config = dataclasses.replace(config, interpolate=True)
     if options.data is not None:
         if options.data not in DATA_NAMES and not Path(options.data).expanduser().is_dir():
             raise UsageError(

@@ -28,6 +28,9 @@ class RunOptions:
     device: str | None = None
     """Whose latency counts: a device as profilers.measure takes it, such as host-onnxruntime:threads=2, or the name or
     the id of one that measured itself elsewhere, such as a phone that profilers.collect accepted."""
+    interpolate: bool = False
+    """Guess the blocks that the latency table lacks from measured ones like them, in place of measuring every block:
+    after profilers.measure --budget, or for a phone that measured some."""
     data: str | None = None
     """What to learn: scenes, digits, or a folder of captioned images."""
     max_latency_ms: float | None = None

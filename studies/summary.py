@@ -32,11 +32,17 @@ def print_outcome(outcome: StudyOutcome) -> None:
     console = Console(stderr=True)
     summary = outcome.summary
     is_terminal = console.is_terminal
-    unit = "ms (estimate)" if summary.is_latency_estimated else "ms"
     table = Table(
         title=f"Pareto front of {summary.name}", box=box.SIMPLE if is_terminal else None, title_justify="left"
     )
-    for column in ("", "trial", "architecture", f"latency, {unit}", "95 % interval", summary.objectives[-1].name):
+    for column in (
+        "",
+        "trial",
+        "architecture",
+        f"latency, {summary.latency_unit}",
+        "95 % interval",
+        summary.objectives[-1].name,
+    ):
         table.add_column(column, justify="left" if column in ("", "architecture") else "right")
     for record in outcome.front:
         mark = "*" if record.number == outcome.winner.number else ""

@@ -14,11 +14,14 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend
+from profilers.estimating import BlockLatencies
+from profilers.latency_table import LatencyTable
 from profilers.measuring import measure_space
 from profilers.protocol import Protocol
 from profilers.storage import open_engine
 from search_space.arch import ArchConfig
 from search_space.counts import count
+from search_space.space import reachable_specs
 from studies.config import StudyConfig
 from studies.driver import SearchDriver
 from studies.executors.base import AbstractExecutor, Evaluate
@@ -81,12 +84,14 @@ def search(
 ) -> tuple[list[TrialRecord], list[FrozenTrial]]:
     """Searches, or goes on searching; returns everything that we and Optuna have stored then."""
     config = config or search_config()
+    specs = reachable_specs(config.search_space)
+    latencies = BlockLatencies.read(specs, LatencyTable(engine), ExactBackend().device)
     with open_search(engine, config) as study:
         driver = SearchDriver(
             config,
             study=study,
             engine=engine,
-            device=ExactBackend().device,
+            latencies=latencies,
             latency_budget_ms=getattr(config.latency_budget, "max_latency_ms", None),
             executor=evaluate if isinstance(evaluate, AbstractExecutor) else InProcessExecutor(evaluate),
             workspace=Path(engine.url.database or "").parent,

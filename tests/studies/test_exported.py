@@ -25,6 +25,8 @@ from profilers.measuring import measure_network
 from profilers.storage import open_engine
 from profilers.subject import Subject
 from search_space.arch_json import arch_from_json
+from search_space.space import reachable_specs
+from search_space.spaces import search_space
 from search_space.unet import UNet
 from search_space.walk import block_specs
 from studies.card import latency_rows
@@ -174,10 +176,19 @@ def test_the_card_says_where_a_latency_comes_from(tmp_path: Path, export: Path) 
     run_campaign([Subject.of_block(spec) for spec in dict.fromkeys(block_specs(small_arch()))], ExactBackend(), table)
     estimated, measured = latency_rows(small_arch(), table, device)
     assert estimated.method == "estimate"
-    assert "a formula, not a clock" in estimated.provenance
+    assert "formula, never measured" in estimated.provenance
     assert "a formula, not a clock" in measured.provenance
     assert "latency table version" in estimated.provenance
     assert estimated.latency_ms == pytest.approx(measured.latency_ms)
+
+    forgotten = next(spec for spec in block_specs(small_arch()) if spec.kind == "residual")
+    table.forget(device, [Subject.of_block(forgotten)])
+    assert len(latency_rows(small_arch(), table, device)) == 1
+    others = [spec for spec in reachable_specs(search_space("tiny")) if spec.kind == "residual" and spec != forgotten]
+    run_campaign([Subject.of_block(spec) for spec in others[:4]], ExactBackend(), table)
+    guessed, _ = latency_rows(small_arch(), table, device, interpolate=True)
+    assert "1 distinct blocks interpolated" in guessed.provenance
+    assert guessed.latency_ms == pytest.approx(measured.latency_ms, rel=0.3)
 
 
 @pytest.mark.slow

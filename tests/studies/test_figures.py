@@ -14,6 +14,8 @@ from optuna.visualization import plot_hypervolume_history
 from profilers.backends.exact import ExactBackend
 from profilers.estimating import estimate
 from profilers.latency_table import LatencyTable
+from profilers.subject import Subject
+from search_space.walk import block_specs, walk
 from studies.figure_info import BreakdownInfo, ParetoInfo, breakdown_info, hypervolume_info, pareto_info
 from studies.figures import MAX_SVG_POINTS, breakdown_figure, hypervolume_figure, num_outside, pareto_figure
 from studies.results import Direction, Objective, StudyReader, StudySummary, TrialRecord, pareto_front
@@ -163,7 +165,7 @@ def test_an_estimated_device_says_so_and_markup_in_its_name_is_text() -> None:
     title = pareto_figure(info).layout.xaxis.title.text
     assert "estimate" in title
     assert "<b>" not in title
-    measured: ParetoInfo = dataclasses.replace(info, is_estimate=False)
+    measured: ParetoInfo = dataclasses.replace(info, latency_caveat="")
     assert "estimate" not in pareto_figure(measured).layout.xaxis.title.text
 
 
@@ -175,6 +177,32 @@ def test_breakdown_bars_sum_to_the_estimate(empty_study: SampleStudy) -> None:
     assert math.isclose(sum(sum(trace.x) for trace in figure.data), estimated.latency_ms)
     names = [name for trace in figure.data for name, _ in trace.customdata]
     assert sorted(names) == sorted(block.name for block in estimated.blocks)
+
+
+def test_guessed_blocks_are_hatched_and_named_as_such(empty_study: SampleStudy) -> None:
+    table, device, arch = LatencyTable(empty_study.engine), ExactBackend().device, sample_arch(0)
+    guessed_spec = next(spec for spec in block_specs(arch) if spec.kind == "residual")
+    table.forget(device, [Subject.of_block(guessed_spec)])
+    info = breakdown_info(estimate(arch, table, device, interpolate=True))
+    figure = breakdown_figure(info)
+    hatched = {
+        text
+        for trace in figure.data
+        for (text, _), shape in zip(trace.customdata, trace.marker.pattern.shape, strict=True)
+        if shape
+    }
+    names = {block.name for block in walk(arch) if block.spec == guessed_spec}
+    assert hatched == {f"{name}, guessed" for name in names}
+    assert "1 distinct blocks interpolated" in figure.layout.xaxis.title.text
+
+
+def test_a_study_with_guesses_says_so(empty_study: SampleStudy) -> None:
+    summary = _study(is_latency_estimated=False)
+    assert (summary.latency_caveat, summary.latency_unit) == ("", "ms")
+    guessing = _study(is_latency_estimated=False, config={"interpolate": True})
+    assert (guessing.latency_caveat, guessing.latency_unit) == ("partly guessed", "ms, partly guessed")
+    assert "partly guessed" in pareto_figure(pareto_info(guessing, [_trial(0, 3.0, 0.5)])).layout.xaxis.title.text
+    assert _study(config={"interpolate": True}).latency_caveat == "estimate"
 
 
 def test_figures_of_a_real_study_hold_its_trials(filled_study: SampleStudy) -> None:

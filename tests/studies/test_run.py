@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
 from profilers.backends.exact import ExactBackend
@@ -187,6 +187,44 @@ def test_a_phone_that_left_before_it_was_done_is_refused_before_any_training(
     with pytest.raises(UsageError, match=r"lacks \d+ of \d+ blocks of tiny on browser-pixel-8, which is not here"):
         run(RunOptions(recipe="smoke", device=phone, until="search", out=workspace))
     assert not (workspace / "teachers").exists()
+
+
+def test_a_study_guesses_what_a_phone_did_not_measure_where_it_is_asked_to(
+    measured_space_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = tmp_path / "workspace"
+    shutil.copytree(measured_space_folder, workspace)
+    phone, engine = _give_away(workspace)
+    with Session(engine) as session, session.begin():
+        rows = session.execute(select(LatencyRow.row_id, LatencyRow.text)).all()
+        lost = [row_id for row_id, text in rows if '"kind":"residual"' in text][::2]
+        session.execute(update(LatencyRow).where(LatencyRow.row_id.in_(lost)).values(status="sampling", median_ms=None))
+    options = RunOptions(recipe="smoke", device=phone, trials=1, until="search", out=workspace, interpolate=True)
+
+    run(dataclasses.replace(options, dry_run=True, json=True))
+    plan = json.loads(capsys.readouterr().out)["latency_table"]
+    assert len(lost) > 20
+    assert (plan["num_present"], plan["num_guessed"]) == (len(rows) - len(lost), len(lost))
+    assert plan["latency_budget_ms"] > 0
+
+    for _ in range(2):  # the second one resumes it
+        run(dataclasses.replace(options, json=True))
+        document = json.loads(capsys.readouterr().out)
+        assert document["study"] == "smoke-browser-pixel-8-interpolated"
+        assert document["trials"]["complete"] == 1
+    study = StudyReader(engine).study(document["study"])
+    assert study.latency_caveat == "partly guessed"
+    assert study.latency_budget_ms == pytest.approx(plan["latency_budget_ms"])
+
+    with Session(engine) as session, session.begin():  # one more is known now, so every guess changes
+        session.execute(update(LatencyRow).where(LatencyRow.row_id == lost[0]).values(status="measured", median_ms=1.0))
+    with pytest.raises(UsageError, match="latency table .* with guesses"):
+        run(options)
+    with Session(engine) as session, session.begin():
+        session.execute(update(LatencyRow).where(LatencyRow.text.contains("norm_out")).values(status="sampling"))
+    with pytest.raises(UsageError, match="too few of their kind are there to guess them"):
+        run(options)
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
