@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profilers.backends.registry import open_backend
-from profilers.check_report import noise_floor_percent, provenance
 from profilers.checking import distinct_archs, measure_networks
 from profilers.defaults import DEFAULT_DEVICE
 from profilers.device import Device
+from profilers.environment import provenance
 from profilers.latency_table import LatencyTable
+from profilers.noise_floor import noise_floor_percent
 from profilers.protocol import Protocol, protocol_of
 from profilers.storage import open_engine
 from search_space import command_line

@@ -19,9 +19,9 @@ import numpy
 
 from profilers.backends.registry import open_backend
 from profilers.backends.roofline import estimated_latency_ms
-from profilers.check_report import provenance
 from profilers.defaults import DEFAULT_DEVICE
 from profilers.device import Device
+from profilers.environment import provenance
 from profilers.roofline.phones import PHONES
 from profilers.subject import Subject
 from profilers.worker_client import Worker

@@ -49,6 +49,19 @@ def agreement(name: str, predicted_ms: Numbers, measured_ms: Numbers) -> Agreeme
     )
 
 
+def agreement_table(agreements: Sequence[Agreement]) -> list[str]:
+    """One line for each way to predict, under a heading, as Markdown."""
+    heading = "| prediction | MAPE | bias | within 5 % | within 10 % | Spearman | Kendall |"
+    return [heading, "|---|---|---|---|---|---|---|", *map(_table_line, agreements)]
+
+
+def _table_line(row: Agreement) -> str:
+    return (
+        f"| {row.name} | {row.mape_percent:.2f} % | {row.bias_percent:+.2f} % | {row.within_5_percent:.0%} "
+        f"| {row.within_10_percent:.0%} | {row.spearman:.3f} | {row.kendall:.3f} |"
+    )
+
+
 def spearman(first: Numbers, second: Numbers) -> float:
     """Spearman's rank correlation; 0 where one side is constant and so orders nothing."""
     return _pearson(_ranks(first), _ranks(second))

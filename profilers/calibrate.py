@@ -27,6 +27,7 @@ def calibrate(options: CalibrateOptions) -> None:
     from profilers.roofline.published import published_figures
     from profilers.roofline.report import json_document, text
 
+    command_line.require_folder_of(options.out, option="--out")
     figures = published_figures()
     calibration = rounded(fit(figures))
     fitted = fitted_figures(figures, calibration)

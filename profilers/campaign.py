@@ -5,7 +5,7 @@ interleaved at random it spreads over all blocks alike. What is left of it is se
 What is unstable at the end is given a second chance, unless so much is that the machine must be to blame.
 
 Samples are committed after every round. A campaign that is killed goes on where it stopped, because the samples that
-the table already holds count.
+the table already holds count; what was finished before the kill is settled with the rest.
 """
 
 import dataclasses
@@ -50,6 +50,9 @@ def run_campaign(
             environment.load_average,
             num_usable_cores(),
         )
+    kinds = {subject.kind for subject in shuffled}
+    interrupted = frozenset[Subject]().union(*(table.interrupted(device, kind) for kind in kinds)) - {YARDSTICK}
+    concerned = list(dict.fromkeys([*shuffled, *interrupted]))
     campaign_id = table.start_campaign(
         device, protocol=json.dumps(dataclasses.asdict(protocol)), environment=environment
     )
@@ -62,13 +65,13 @@ def run_campaign(
         rounds = max(protocol.num_calibration_probes, protocol.min_rounds)
         measure([YARDSTICK], "measuring the yardstick", dataclasses.replace(protocol, max_rounds=rounds))
     measure(shuffled, description, protocol)
-    table.settle(device, _known(shuffled, table, device))
+    table.settle(device, _known(concerned, table, device))
     unstable = _unstable(shuffled, table, device) if protocol.has_second_chance else []
     if len(unstable) > max(protocol.num_always_again, protocol.max_unstable_share * len(shuffled)):
         logger.warning("%d of %d are unstable: measure again when the machine is quiet", len(unstable), len(shuffled))
     elif unstable:
         measure(unstable, "measuring again what is unstable", protocol.second_chance())
-        table.settle(device, _known(shuffled, table, device))
+        table.settle(device, _known(concerned, table, device))
     table.finish_campaign(campaign_id, environment=record_environment())
 
 

@@ -38,6 +38,7 @@ class CheckOptions:
     """Print the report as one JSON line on stdout."""
 
     def __post_init__(self) -> None:
+        command_line.require_folder_of(self.out, option="--out")
         if self.networks < MIN_NETWORKS:
             raise UsageError(f"--networks {self.networks} was given", allowed=f"at least {MIN_NETWORKS}")
         if self.fit and not MIN_NETWORKS <= self.fit <= self.networks - MIN_JUDGES:

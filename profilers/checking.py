@@ -19,7 +19,7 @@ from profilers.agreement import FloatArray, Predictor, judge_all, line_predictor
 from profilers.backends.registry import open_backend
 from profilers.budgeted import measure_within
 from profilers.campaign import run_campaign
-from profilers.check_report import CheckReport, noise_floor_percent
+from profilers.check_report import CheckReport
 from profilers.correction import network_features
 from profilers.correction_fit import WholeNetworks, correction_predictor, fit_correction
 from profilers.device import Device
@@ -27,6 +27,7 @@ from profilers.estimating import BlockLatencies
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
 from profilers.measuring import measure_space
+from profilers.noise_floor import noise_floor_percent
 from profilers.protocol import Protocol
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
@@ -60,7 +61,7 @@ def check_space(
     if budget_s is None:
         measure_space(space, device_name, engine, protocol=protocol)
     else:
-        measure_within(space, device_name, engine, budget_s=budget_s)
+        measure_within(space, device_name, engine, budget_s=budget_s, protocol=protocol)
     archs = distinct_archs(space, num_networks, seed)
     backend, table = open_backend(device_name), LatencyTable(engine)
     measured = measure_networks(archs, device_name, table, protocol=protocol)
@@ -106,7 +107,7 @@ def measure_networks(
     """
     backend = open_backend(device_name)
     subjects = [Subject.of_network(arch) for arch in archs]
-    if not table.were_interrupted(backend.device, subjects):
+    if table.interrupted(backend.device, "network").isdisjoint(subjects):
         table.forget(backend.device, subjects)
     known = table.records(backend.device, subjects)
     unfinished = [subject for subject in subjects if subject not in known or known[subject].status == "sampling"]

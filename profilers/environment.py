@@ -13,6 +13,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from profilers.device import Device
 from profilers.thermal import Thermometer
 from search_space.version import dependency_versions, git_commit
 
@@ -54,7 +55,7 @@ def record_environment() -> Environment:
     steal_s, context_switches = _kernel_counters()
     thermal = Thermometer().read()
     return Environment(
-        recorded_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        recorded_at=_now(),
         kernel=platform.release(),
         governor=_first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         frequencies_mhz=_frequencies_mhz(),
@@ -67,6 +68,41 @@ def record_environment() -> Environment:
         versions={"python": platform.python_version(), **dependency_versions()},
         commit=git_commit(),
     )
+
+
+def unknown_environment() -> Environment:
+    """Of a device that measured itself elsewhere: nobody here knows more than when its results came in."""
+    return Environment(
+        recorded_at=_now(),
+        kernel="unknown",
+        governor=None,
+        frequencies_mhz=None,
+        sensors=(),
+        is_throttled=None,
+        load_average=None,
+        cgroup_quota=None,
+        steal_s=None,
+        context_switches=None,
+        versions={},
+        commit=None,
+    )
+
+
+def provenance(device: Device, *, command: str) -> list[str]:
+    """What every page of measurements opens with: the command, when, on which hardware, with which runtime."""
+    environment = record_environment()
+    threads = f"{device.threads} thread{'s' if device.threads > 1 else ''}"
+    return [
+        f"- command: `{command}`",
+        f"- date: {environment.recorded_at}, commit {environment.commit or 'unknown'}",
+        f"- hardware: {device.hardware}, {device.operating_system}, kernel {environment.kernel}",
+        f"- runtime: {device.runtime}, {device.precision}, {threads}, Python {platform.python_version()}",
+        f"- load average at the end: {environment.load_average}, governor: {environment.governor or 'not shown'}",
+    ]
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _first_line(path: str) -> str | None:

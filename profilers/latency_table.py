@@ -120,15 +120,18 @@ class LatencyTable:
         with Session(self._engine) as session, session.begin():
             session.get_one(CampaignRow, campaign_id).environment_after = environment.to_json()
 
-    def were_interrupted(self, device: Device, subjects: Iterable[Subject]) -> bool:
-        """Whether the device's last campaign took samples of some of the subjects and never came to its end."""
-        query = select(CampaignRow).where(CampaignRow.device_id == device.device_id)
+    def interrupted(self, device: Device, kind: Literal["block", "network"]) -> frozenset[Subject]:
+        """Blocks or networks of which campaigns took samples since one of them last came to its end.
+
+        They were killed, so what they finished is not settled yet. Empty where the last one came to its end.
+        """
+        of_kind = (LatencyRow.device_id == device.device_id) & (LatencyRow.kind == kind)
+        query = select(SampleRow.campaign_id, CampaignRow.environment_after, LatencyRow.text).distinct()
+        query = query.join(LatencyRow, LatencyRow.row_id == SampleRow.row_id).join(CampaignRow).where(of_kind)
         with Session(self._engine) as session:
-            last = session.scalar(query.order_by(CampaignRow.campaign_id.desc()).limit(1))
-            if last is None or last.environment_after is not None:
-                return False
-            sampled = select(LatencyRow.subject_id).join(SampleRow).where(SampleRow.campaign_id == last.campaign_id)
-            return not {subject.subject_id for subject in subjects}.isdisjoint(session.scalars(sampled.distinct()))
+            sampled = session.execute(query).all()
+        last_ended = max((campaign_id for campaign_id, after, _ in sampled if after is not None), default=0)
+        return frozenset(Subject(kind=kind, text=text) for campaign_id, _, text in sampled if campaign_id > last_ended)
 
     def add_samples(self, device: Device, samples: Mapping[Subject, Sequence[Sample]], *, campaign_id: int) -> None:
         """Keeps new samples, all of them or, if the process dies now, none of them."""

@@ -44,6 +44,7 @@ class MeasureOptions:
     """Print what was found as one JSON line on stdout."""
 
     def __post_init__(self) -> None:
+        command_line.require_folder_of(self.figure, option="--figure")
         if self.sustained and not self.arch:
             raise UsageError("--sustained needs a network", fix="--arch with a reference's name or a JSON file")
         if (self.arch or self.figure) and not self.sustained:
@@ -78,7 +79,10 @@ def _measure_space(options: MeasureOptions) -> None:
     engine = open_engine(options.storage)
     table = LatencyTable(engine)
     specs = reachable_specs(space)
-    num_missing = len(table.coverage(specs, device).missing)
+    before = table.coverage(specs, device)
+    num_wanted = len(before.missing)
+    if options.again:
+        num_wanted += len(before.unstable) + len(before.failed) + len(before.does_not_fit)
     start_s = time.monotonic()
     protocol = protocol_of(options.max_rounds)
     if options.budget:
@@ -87,7 +91,7 @@ def _measure_space(options: MeasureOptions) -> None:
     else:
         coverage = measure_space(space, options.device, engine, again=options.again, protocol=protocol)
     duration_s = time.monotonic() - start_s
-    if num_missing or options.again:
+    if num_wanted:
         print(f"measured in {duration_s:.0f} s into {display_url(options.storage)}", file=sys.stderr)
     else:
         print("nothing to measure", file=sys.stderr)
@@ -104,7 +108,7 @@ def _measure_space(options: MeasureOptions) -> None:
                 "device_id": device.device_id,
                 "is_estimate": device.is_estimate,
                 "num_specs": len(specs),
-                "num_measured_now": num_missing - len(coverage.missing),
+                "num_measured_now": num_wanted - len(coverage.missing),
                 "num_present": len(coverage.present),
                 "num_unstable": len(coverage.unstable),
                 "num_failed": len(coverage.failed),

@@ -61,12 +61,6 @@ class Measurement:
     def median_ms(self) -> float:
         return float(numpy.median(self.samples_ms))
 
-    @property
-    def iqr_ms(self) -> float:
-        """The distance between the first and the third quartile."""
-        first, third = numpy.percentile(self.samples_ms, (25, 75))
-        return float(third - first)
-
     def confidence_interval_ms(self, level: float = 0.95) -> tuple[float, float]:
         """The bootstrap interval of the median, low and high. A single sample gives an interval without width."""
         samples_ms = numpy.asarray(self.samples_ms)

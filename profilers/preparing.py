@@ -1,8 +1,8 @@
 """Writes what a device's runtime opens, for many blocks at once: by a process for every core, before anything is timed.
 
 An export imports torch and takes about 0.1 s for a block, seconds or minutes for a network: a few
-blocks are prepared in this process, many blocks or a few networks in others. What cannot be exported, or
-kills or hangs its process, is a failure with a reason; a full disk is nobody's fault and ends the campaign,
+blocks are prepared in this process, many blocks and every network in others. What cannot be exported, or
+kills or hangs such a process, is a failure with a reason; a full disk is nobody's fault and ends the campaign,
 which the same command takes up again.
 """
 
@@ -37,9 +37,10 @@ def prepare_all(paths: Mapping[Subject, Path], backend: AbstractBackend, *, time
     Raises:
         StorageError: The disk is full.
     """
-    num_blocks = sum(1 if subject.kind == "block" else _BLOCKS_PER_NETWORK for subject in paths)
+    num_networks = sum(subject.kind == "network" for subject in paths)
+    num_blocks = len(paths) - num_networks + _BLOCKS_PER_NETWORK * num_networks
     num_processes = min(num_usable_cores(), num_blocks // MIN_BLOCKS_PER_PROCESS)
-    if num_processes < 2:
+    if num_processes < 2 and (num_networks == 0 or backend.device.is_estimate):
         for subject, path in paths.items():
             yield subject, _prepare_here(subject, path, backend)
         return
@@ -48,8 +49,8 @@ def prepare_all(paths: Mapping[Subject, Path], backend: AbstractBackend, *, time
     for item in paths.items():
         waiting.put(item)
     arguments = (waiting, outcomes, backend.device.name, time_limit_s)
-    with ThreadPoolExecutor(num_processes) as threads:
-        for _ in range(num_processes):
+    with ThreadPoolExecutor() as threads:
+        for _ in range(max(num_processes, 1)):
             threads.submit(_prepare_elsewhere, *arguments).add_done_callback(partial(_pass_on, outcomes))
         try:
             for _ in paths:
@@ -66,7 +67,7 @@ def _prepare_here(subject: Subject, path: Path, backend: AbstractBackend) -> str
         backend.prepare(subject, path)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        if full_disk := _full_disk_error(path, reason):
+        if full_disk := full_disk_error(path, reason):
             raise full_disk from error
         return reason
     return None
@@ -89,7 +90,7 @@ def _prepare_elsewhere(
                     outcomes.put((subject, None))
                 except (SubjectError, WorkerDiedError) as error:
                     is_alive = isinstance(error, SubjectError)
-                    if full_disk := _full_disk_error(path, str(error)):
+                    if full_disk := full_disk_error(path, str(error)):
                         raise full_disk from error
                     outcomes.put((subject, str(error)))
 
@@ -100,7 +101,7 @@ def _pass_on(outcomes: "queue.SimpleQueue[Outcome | BaseException]", task: "Futu
         outcomes.put(error)
 
 
-def _full_disk_error(path: Path, reason: str) -> StorageError | None:
+def full_disk_error(path: Path, reason: str) -> StorageError | None:
     """The error to end with, if a full disk is why a subject failed; not every library tells it by its number."""
     if os.strerror(errno.ENOSPC) not in reason and shutil.disk_usage(path.parent).free >= _MIN_FREE_BYTES:
         return None

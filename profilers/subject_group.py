@@ -10,7 +10,6 @@ import itertools
 import logging
 import random
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,11 +19,12 @@ from profilers.elasticity import fit_elasticities, with_elasticity
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
 from profilers.measurement import Sample
-from profilers.memory import available_bytes, reason_not_to_fit
+from profilers.memory import reason_not_to_fit
 from profilers.preparing import prepare_all
 from profilers.protocol import ROUNDS_PER_LOOK, Protocol, is_finished
 from profilers.sentinel import COMPANIONS, SENTINEL, has_moved, local_sentinels_ms
 from profilers.subject import Subject
+from profilers.temporary_folder import temporary_folder
 from profilers.thermal import Thermometer, wait_until_cool
 from profilers.worker_client import SubjectError, Worker, WorkerDiedError
 from profilers.yardstick import YARDSTICK, is_due, slowness
@@ -71,8 +71,8 @@ class SubjectGroup:
 
     def measure(self, description: str) -> None:
         """Prepares and loads the subjects, then goes round after round until none is left."""
-        with tempfile.TemporaryDirectory(prefix="snapnas-measuring-") as folder:
-            self._folder = Path(folder)
+        with temporary_folder("snapnas-measuring-") as folder:
+            self._folder = folder
             self._refuse_too_large()
             if not self._active:
                 return
@@ -108,7 +108,7 @@ class SubjectGroup:
     def _refuse_too_large(self) -> None:
         if self._device.is_estimate:
             return
-        free_bytes = available_bytes()
+        free_bytes = self._backend.free_bytes()
         for subject in list(self._active):
             if reason := reason_not_to_fit(subject, free_bytes):
                 logger.warning("%s does not fit on %s: %s", _name(subject), self._device.name, reason)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from profilers.backends.abstract import AbstractBackend
 from profilers.device import Device
-from profilers.memory import available_bytes, reason_not_to_fit
+from profilers.memory import reason_not_to_fit
 from profilers.preparing import prepare_all
 from profilers.subject import Subject
 from profilers.worker_client import Worker
@@ -71,7 +71,7 @@ def run_sustained(
     subject, device = Subject.of_network(arch), backend.device
     if device.is_estimate:
         raise SnapNASError(f"{device.name} is a formula and never becomes warm", fix="give a device with a clock")
-    if reason := reason_not_to_fit(subject, available_bytes()):
+    if reason := reason_not_to_fit(subject, backend.free_bytes()):
         raise SnapNASError(f"the network does not fit on {device.name}: {reason}")
     with tempfile.TemporaryDirectory(prefix="snapnas-sustained-") as folder:
         path = Path(folder) / "network.model"

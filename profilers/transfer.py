@@ -39,6 +39,7 @@ class TransferOptions:
     """Print the report as one JSON line on stdout."""
 
     def __post_init__(self) -> None:
+        command_line.require_folder_of(self.out, option="--out")
         if self.networks < MIN_NETWORKS:
             raise UsageError(f"--networks {self.networks} was given", allowed=f"at least {MIN_NETWORKS}")
         if self.validate and self.validate < MIN_VALIDATE:

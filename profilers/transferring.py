@@ -17,14 +17,16 @@ from typing import Any
 import numpy
 from sqlalchemy import Engine
 
-from profilers.agreement import Agreement, FloatArray, judge_all, scale_predictor
+from profilers.agreement import Agreement, FloatArray, agreement_table, judge_all, scale_predictor
 from profilers.backends.registry import open_backend
-from profilers.check_report import MAX_NOISE_FLOOR_PERCENT, agreement_table, noise_floor_percent, provenance
 from profilers.checking import count_predictors, distinct_archs, measure_networks, network_features_of
 from profilers.correction import Correction
 from profilers.correction_fit import WholeNetworks, fit_correction
 from profilers.device import Device
+from profilers.environment import provenance
+from profilers.finding_device import find_device
 from profilers.latency_table import LatencyTable
+from profilers.noise_floor import TOO_BUSY, is_quiet, noise_floor_percent
 from profilers.protocol import Protocol
 from search_space.space import SearchSpace
 
@@ -48,8 +50,8 @@ class TransferReport:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the machine was quiet enough for the transfer to be believed and stored."""
-        return self.noise_floor_percent <= MAX_NOISE_FLOOR_PERCENT
+        """Whether the transfer is believed and stored."""
+        return is_quiet(self.noise_floor_percent)
 
 
 def transfer_space(
@@ -65,11 +67,13 @@ def transfer_space(
 ) -> TransferReport:
     """Measures a few networks on the target, fits the source's blocks to them, and stores the result.
 
+    The source need not be here: its rows may have come from a phone or from a colleague.
+
     Raises:
         MissingLatencyError: The source's table lacks a block of the space.
     """
     table = LatencyTable(engine)
-    source, target = open_backend(source_name).device, open_backend(target_name).device
+    source, target = find_device(source_name, table).device, open_backend(target_name).device
     drawn = distinct_archs(space, num_validate + NUM_CANDIDATES, seed)
     usual, candidates = drawn[:num_validate], drawn[num_validate:]
     features, _ = network_features_of(candidates, table, source)
@@ -127,7 +131,7 @@ def most_different(features: FloatArray, num_networks: int) -> list[int]:
 def text(report: TransferReport) -> str:
     """The report for a terminal."""
     correction = report.correction
-    fate = "stored beside the target" if report.is_quiet else "not stored: the machine was too busy to believe it"
+    fate = "stored beside the target" if report.is_quiet else TOO_BUSY
     lines = [
         f"{report.target.name} from the blocks of {report.source.name}.",
         f"Fitted on {correction.num_networks} networks, judged on {correction.num_judges} ({correction.judged_on}).",

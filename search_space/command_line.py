@@ -23,12 +23,13 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 import tyro
 
-from search_space.errors import SnapNASError
+from search_space.errors import SnapNASError, UsageError
 from search_space.version import version_text
 
 OptionsT = TypeVar("OptionsT")
@@ -102,6 +103,12 @@ def parse_options(options_class: type[OptionsT], arguments: Sequence[str], *, pr
             print(_shorten_complaint(complaint.getvalue(), arguments, flags, prog=prog), file=sys.stderr)
         raise
     return options_class(**{field.name: getattr(parsed, field.name) for field in _fields(options_class)})
+
+
+def require_folder_of(path: str, *, option: str) -> None:
+    """Refuses a file to be written whose folder is not there, before hours of work go into its content."""
+    if path and not Path(path).parent.is_dir():
+        raise UsageError(f"{option} {path} was given", allowed="a file in a folder that exists", fix="make the folder")
 
 
 def _with_common_options(options_class: type[object]) -> type[object]:

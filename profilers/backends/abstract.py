@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from profilers.device import Device
+from profilers.memory import available_bytes
 from profilers.subject import Subject
 from search_space.errors import UsageError
 
@@ -43,6 +44,10 @@ class AbstractBackend(ABC):
     def times_single_runs(self) -> bool:
         """Whether one run can be timed by itself, so that blocks can run in turn; not on a GPU or a coarse clock."""
         return True
+
+    def free_bytes(self) -> int | None:
+        """The memory that is left for what is loaded; None where nobody tells."""
+        return available_bytes()
 
     @abstractmethod
     def prepare(self, subject: Subject, path: Path) -> None:

@@ -16,6 +16,8 @@ A provider takes the nodes it can run and leaves the others to the processor; `p
 import dataclasses
 import functools
 import logging
+import os
+import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -23,7 +25,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 _CPU = "CPUExecutionProvider"
 _MEMORY_OF_PROVIDER = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
 """Where inputs and outputs lie, so that no timed run copies them; the processor's memory for all other providers."""
+_PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+"""What a provider would do otherwise than its precision says: fp32 is not TF32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +70,14 @@ class OnnxRuntimeBackend(AbstractBackend):
 
     @property
     def device(self) -> Device:
+        import onnxruntime
+
         return Device(
             name=canonical_name(DEFAULT_DEVICE, self._options),
             backend="onnx_runtime",
-            hardware=host_hardware(),
+            hardware=_nvidia_card() if self._provider in _MEMORY_OF_PROVIDER else host_hardware(),
             operating_system=host_operating_system(),
-            runtime=f"onnxruntime {version('onnxruntime')} {self._provider}",
+            runtime=f"onnxruntime {onnxruntime.__version__} {self._provider}",
             precision=self._options.precision,
             threads=self._options.threads,
         )
@@ -104,7 +109,8 @@ class OnnxRuntimeBackend(AbstractBackend):
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `placement`
         _share_arena()
         providers = list(dict.fromkeys((self._provider, _CPU)))
-        session = onnxruntime.InferenceSession(path, options, providers=providers)
+        provider_options = [_PROVIDER_OPTIONS.get(provider, {}) for provider in providers]
+        session = onnxruntime.InferenceSession(path, options, providers, provider_options)
         if session.get_providers()[0] != self._provider:  # it falls back with no more than a line in the log
             raise DeviceUnavailableError(f"{self._provider} could not be started", fix="see the line it logged")
         return _OnnxRunner(session, memory=_MEMORY_OF_PROVIDER.get(self._provider, "cpu"))
@@ -166,6 +172,17 @@ def _available_provider(short_name: str) -> str:
         fix = f"install the build of ONNX Runtime with {known[wanted]} instead of this one"
         raise DeviceUnavailableError(given, allowed=allowed, fix=fix)
     raise UsageError(given, allowed=allowed, fix=did_you_mean(wanted, available))
+
+
+@functools.cache
+def _nvidia_card() -> str:
+    """The card that ONNX Runtime takes: the first one that CUDA shows to this process."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0] or "0"
+    command = ("nvidia-smi", f"--id={first}", "--query-gpu=name", "--format=csv,noheader")
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        raise DeviceUnavailableError(f"nvidia-smi does not name a card: {error}", fix="run nvidia-smi") from error
 
 
 def _short_name(provider: str) -> str:

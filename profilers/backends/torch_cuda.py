@@ -58,6 +58,12 @@ class TorchCudaBackend(AbstractBackend):
     def times_single_runs(self) -> bool:
         return False  # runs are queued: the next begins before the last is reported
 
+    def free_bytes(self) -> int | None:
+        import torch
+
+        # The card's own, all of it: to ask what is left of it would start a context here, which takes some.
+        return int(torch.cuda.get_device_properties(0).total_memory)
+
     def prepare(self, subject: Subject, path: Path) -> None:
         pass  # the worker builds the module itself
 

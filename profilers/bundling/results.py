@@ -32,7 +32,7 @@ from profilers.bundling.manifest import (
 )
 from profilers.bundling.run_bundle import Machine
 from profilers.device import Device
-from profilers.environment import record_environment
+from profilers.environment import unknown_environment
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
 from profilers.measurement import Sample
@@ -247,14 +247,17 @@ class _Importing:
             for subject, samples in found.items()
         }
         num_new = sum(map(len, new.values()))
+        campaign_id = None
         if num_new:
-            environment = record_environment()
             protocol = json.dumps(dataclasses.asdict(self._manifest.protocol))
-            campaign_id = self._table.start_campaign(self._device, protocol=protocol, environment=environment)
+            campaign_id = self._table.start_campaign(self._device, protocol=protocol, environment=unknown_environment())
             self._table.add_samples(self._device, new, campaign_id=campaign_id)
-            min_rounds = self._manifest.protocol.min_rounds
-            self._table.settle(self._device, [subject for subject in found if len(found[subject]) >= min_rounds])
-            self._table.finish_campaign(campaign_id, environment=environment)
+        enough = [subject for subject in found if len(found[subject]) >= self._manifest.protocol.min_rounds]
+        records = self._table.records(self._device, enough)
+        if num_new or any(record.status == "sampling" for record in records.values()):  # an import was killed here
+            self._table.settle(self._device, enough)
+        if campaign_id is not None:
+            self._table.finish_campaign(campaign_id, environment=unknown_environment())
         return num_new
 
     def add_loads(self, loads: Iterable[LoadEntry]) -> None:

@@ -34,6 +34,7 @@ from profilers.bundling.manifest import (
     write_document,
 )
 from profilers.bundling.packing import pack
+from profilers.preparing import full_disk_error
 from profilers.sentinel import SENTINEL
 from profilers.subject import Subject
 from search_space.counts import weight_bytes
@@ -183,9 +184,12 @@ def _convert(subject: Subject, folder: Path, layout: Layout) -> FailedModel | No
         try:
             write_model(subject, package, layout=layout)
             check_model(spec_from_key(subject.text), read_core_ml(package), layout=layout)
-        except Exception as error:  # noqa: BLE001 - a block that cannot be converted is a row with a reason
-            return FailedModel(spec_key=subject.text, reason=f"{type(error).__name__}: {error}"[:1000])
-        pack(package, _model_path(folder, subject))
+            pack(package, _model_path(folder, subject))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            if full_disk := full_disk_error(package, reason) or full_disk_error(_model_path(folder, subject), reason):
+                raise full_disk from error
+            return FailedModel(spec_key=subject.text, reason=reason[:1000])  # what cannot be converted is a row as well
     return None
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from profilers.collecting.jobs import Job, JobStore
 from profilers.collecting.plan import PROTOCOL, samples_of, sentinel_ms
 from profilers.device import Device
-from profilers.environment import record_environment
+from profilers.environment import unknown_environment
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample, measurement_of
 from profilers.subject import Subject
@@ -79,7 +79,7 @@ def accept(job: Job, store: JobStore, table: LatencyTable, engine: Engine, *, wi
     by_key = {subject.subject_id: subject for subject in job.plan.subjects}
     for key, reason in failures.items():
         table.fail(job.device, by_key[key], reason=f"in the browser: {reason}")
-    table.finish_campaign(campaign_id, environment=record_environment())
+    table.finish_campaign(campaign_id, environment=unknown_environment())
     store.set_status(job, "accepted")
     num_measured = sum(subject.subject_id not in failures for subject in samples)
     return Accepted(device=job.device, num_measured=num_measured, num_failed=len(failures))
@@ -120,7 +120,7 @@ def _campaign(job: Job, store: JobStore, table: LatencyTable) -> int:
     if job.campaign_id is not None:
         return job.campaign_id
     provenance = {**asdict(PROTOCOL), "collected_job": job.job_id, **_PROVENANCE}
-    campaign_id = table.start_campaign(job.device, protocol=json.dumps(provenance), environment=record_environment())
+    campaign_id = table.start_campaign(job.device, protocol=json.dumps(provenance), environment=unknown_environment())
     store.set_campaign(job, campaign_id)
     return campaign_id
 

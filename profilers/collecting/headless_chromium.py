@@ -13,12 +13,12 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import weakref
 from pathlib import Path
 from typing import Any
 
 from profilers.backends.abstract import DeviceUnavailableError
+from profilers.temporary_folder import new_folder
 from search_space.errors import SnapNASError
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -79,8 +79,7 @@ class ChromiumPage:
             url: What the page shows.
             flags: More flags of Chromium.
         """
-        _remove_orphaned_profiles()
-        profile = Path(tempfile.mkdtemp(prefix=f"{_PROFILE_PREFIX}{os.getpid()}-"))
+        profile = new_folder(_PROFILE_PREFIX)
         command = [find_chromium(), *_FLAGS, *flags, f"--user-data-dir={profile}"]
         if os.geteuid() == 0:
             command.append("--no-sandbox")  # Chromium refuses to run sandboxed as root
@@ -167,24 +166,6 @@ def _write(fd: int, content: bytes) -> None:
             content = content[os.write(fd, content) :]
     except BrokenPipeError as error:
         raise SystemExit("the browser died") from error
-
-
-def _remove_orphaned_profiles() -> None:
-    """Removes what browsers of killed processes left behind."""
-    for profile in Path(tempfile.gettempdir()).glob(f"{_PROFILE_PREFIX}*-*"):
-        process_id = profile.name.removeprefix(_PROFILE_PREFIX).partition("-")[0]
-        if process_id.isdigit() and not _is_alive(int(process_id)):
-            shutil.rmtree(profile, ignore_errors=True)
-
-
-def _is_alive(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
 
 
 def _close(process_id: int, to_browser: int, from_browser: int, profile: Path) -> None:

@@ -209,7 +209,14 @@ class _Handler(BaseHTTPRequestHandler):
             own_origin=f"{self.server.scheme}://{host}",
             address=str(self.client_address[0]),
         )
-        self._send(self.server.application(request))
+        self._send(self._response(request))
+
+    def _response(self, request: Request) -> Response:
+        try:
+            return self.server.application(request)
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.path)
+            return error_response(500, "this server failed; its log says why")
 
     def _body_refusal(self) -> Response | None:
         lengths = self.headers.get_all("Content-Length", [])

@@ -100,9 +100,9 @@ class Work:
     """In the order in which they are to be measured."""
 
 
-def next_work(plan: Plan, received: Sequence[Received], *, reference_ms: float | None = None) -> Work | None:
+def next_work(plan: Plan, received: Sequence[Received]) -> Work | None:
     """The first portion that has not come in; None when every block is known well enough or has failed."""
-    samples, failures = samples_of(plan, received, reference_ms=reference_ms)
+    samples, failures = samples_of(plan, received)
     for group_index, group in enumerate(plan.groups):
         portions = [item.portion for item in received if item.portion.group_index == group_index]
         round_index = max((portion.round_index for portion in portions), default=0)

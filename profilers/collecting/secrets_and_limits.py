@@ -43,16 +43,16 @@ class FailureLimit:
 
     def add_failure(self, address: str) -> None:
         with self._lock:
-            failures = self._failures.setdefault(address, deque(maxlen=MAX_FAILURES + 1))
+            failures = self._failures.setdefault(address, deque(maxlen=MAX_FAILURES))
             self._failures.move_to_end(address)
             failures.append(self._clock_s())
             while len(self._failures) > _MAX_ADDRESSES:
                 self._failures.popitem(last=False)
 
     def is_over(self, address: str) -> bool:
-        """Whether the address failed more than ten times within the last minute."""
+        """Whether the address failed ten times within the last minute."""
         with self._lock:
             failures = self._failures.get(address, deque())
             while failures and failures[0] < self._clock_s() - FAILURE_WINDOW_S:
                 failures.popleft()
-            return len(failures) > MAX_FAILURES
+            return len(failures) >= MAX_FAILURES

@@ -10,11 +10,12 @@ from profilers.backends.abstract import AbstractBackend
 from profilers.backends.exact import ExactBackend
 from profilers.campaign import run_campaign
 from profilers.check import CheckOptions
-from profilers.check_report import CheckReport, json_document, markdown, noise_floor_percent, text
+from profilers.check_report import CheckReport, json_document, markdown, text
 from profilers.checking import check_space, distinct_archs, measure_networks
 from profilers.correction import GROUPS
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement, Sample
+from profilers.noise_floor import noise_floor_percent
 from profilers.protocol import Protocol
 from profilers.sentinel import SENTINEL
 from profilers.storage import open_engine

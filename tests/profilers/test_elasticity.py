@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from profilers.backends.registry import open_backend
 from profilers.campaign import run_campaign
 from profilers.elasticity import fit_elasticities, fit_elasticity, with_elasticity
+from profilers.environment import unknown_environment
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
 from profilers.measurement import MAX_ELASTICITY, Sample, measurement_of
@@ -17,6 +18,7 @@ from profilers.protocol import Protocol
 from profilers.sentinel import SENTINEL
 from profilers.subject import Subject
 from profilers.worker_client import Worker
+from profilers.yardstick import YARDSTICK
 from search_space.specs import BlockSpec
 
 BACKEND = open_backend("host-onnxruntime")
@@ -70,6 +72,27 @@ def test_what_follows_the_machine_less_repeats_better_when_less_is_divided_out()
     )
     assert numpy.mean(errors) < 0.005
     assert numpy.mean(plain_errors) > 0.02
+
+
+def test_what_a_killed_campaign_finished_is_settled_with_the_rest(
+    sqlite_engine: Engine, small_specs: tuple[BlockSpec, ...], quick_protocol: Protocol
+) -> None:
+    table, device = LatencyTable(sqlite_engine), open_backend("exact").device
+    finished, network, other = *map(Subject.of_block, small_specs[:1]), YARDSTICK, Subject.of_block(small_specs[1])
+    table.add_device(device)
+    killed = table.start_campaign(device, protocol="{}", environment=unknown_environment())
+    samples = {finished: drifting_samples(0.1, 2.0), network: drifting_samples(150.0, 0.4)}
+    table.add_samples(device, samples, campaign_id=killed)
+    table.finish(device, samples, elasticities={"block": 1.0, "network": 1.0})  # all that was known when it was killed
+    assert table.interrupted(device, "block") == {finished}
+
+    run_campaign([other], open_backend("exact"), table, protocol=quick_protocol)
+    found = table.samples(device, [finished, network, other])
+    assert {sample.elasticity for sample in found[finished]} == {found[other][0].elasticity}
+    assert found[other][0].elasticity == pytest.approx(2.0, abs=0.1)
+    assert found[network][0].elasticity == 1.0  # a campaign of blocks says nothing of networks
+    assert table.interrupted(device, "block") == frozenset()
+    assert table.interrupted(device, "network") == {network}
 
 
 def test_blocks_and_networks_are_fitted_apart() -> None:

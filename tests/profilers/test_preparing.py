@@ -6,6 +6,7 @@ from typing import Self
 import pytest
 
 from profilers.backends.exact import ExactBackend
+from profilers.backends.registry import open_backend
 from profilers.device import num_usable_cores
 from profilers.preparing import MIN_BLOCKS_PER_PROCESS, prepare_all
 from profilers.subject import Subject
@@ -53,6 +54,20 @@ def test_a_few_networks_are_worth_a_process_each(tmp_path: Path, monkeypatch: py
     paths = {subject: tmp_path / subject.subject_id for subject in subjects}
     assert dict(prepare_all(paths, ExactBackend(), time_limit_s=20)) == dict.fromkeys(paths)
     assert len(process_ids) == 2
+
+
+def test_a_network_that_kills_its_exporter_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dying(Worker):
+        def __enter__(self) -> Self:
+            os.kill(self.process_id, signal.SIGKILL)
+            return super().__enter__()
+
+    monkeypatch.setattr("profilers.preparing.Worker", Dying)
+    network = Subject.of_network(random_arch(search_space("tiny"), 0))
+    backend = open_backend("host-onnxruntime")
+    ((subject, reason),) = prepare_all({network: tmp_path / "network"}, backend, time_limit_s=20)
+    assert subject == network
+    assert "SIGKILL" in str(reason)
 
 
 @pytest.mark.skipif(num_usable_cores() < 2, reason="one core prepares in this process")

@@ -3,7 +3,8 @@ import math
 
 import numpy
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
+from sqlalchemy.orm import Session
 
 from profilers.backends.registry import open_backend
 from profilers.checking import distinct_archs
@@ -14,6 +15,7 @@ from profilers.measuring import measure_space
 from profilers.protocol import Protocol
 from profilers.roofline.calibration import stored_calibration
 from profilers.storage import open_engine
+from profilers.tables import LatencyRow
 from profilers.transfer import TransferOptions
 from profilers.transferring import TransferReport, json_document, markdown, most_different, text, transfer_space
 from search_space.errors import UsageError
@@ -94,6 +96,16 @@ def test_report_says_where_the_blocks_are_from(report: TransferReport) -> None:
     assert text(report) in page
     document = json_document(report)
     assert (document["source"]["name"], document["target"]["name"]) == (SOURCE, TARGET)
+
+
+def test_the_source_need_not_be_here(sqlite_engine: Engine) -> None:
+    measure_space(TINY, SOURCE, sqlite_engine, protocol=PROTOCOL)
+    phone = dataclasses.replace(open_backend(SOURCE).device, name="browser-pixel-8", backend="browser")
+    LatencyTable(sqlite_engine).add_device(phone)
+    with Session(sqlite_engine) as session, session.begin():
+        session.execute(update(LatencyRow).values(device_id=phone.device_id))
+    report = transfer_space(TINY, phone.name, TARGET, sqlite_engine, num_networks=5, protocol=PROTOCOL)
+    assert (report.source, report.target.name) == (phone, TARGET)
 
 
 def test_a_device_is_not_transferred_to_itself() -> None:

@@ -137,7 +137,7 @@ async function measurePortion(job, { runner, numRuns, failures, show }) {
 // One run at a time, each right after another block's run: in a loop a block would find its weights in the innermost
 // cache, where they never are inside a network. The first pass is not timed.
 async function inTurn(keys, { runner, failures, numPasses }) {
-  const taken = new Map(keys.map((key) => [key, { key, totalS: 0 }]));
+  const taken = new Map(keys.map((key) => [key, { key, runsS: [] }]));
   for (let pass = 0; pass <= numPasses; pass++) {
     await runner.run(SENTINEL, 1); // so that a block that is left alone does not follow itself
     for (const [key, sample] of taken) {
@@ -146,7 +146,7 @@ async function inTurn(keys, { runner, failures, numPasses }) {
         const seconds = await runner.run(key, 1);
         if (pass === 0) continue;
         sample.startMs ??= startMs;
-        sample.totalS += seconds;
+        sample.runsS.push(seconds);
       } catch (error) {
         await startAfreshIfBroken(runner, { key, deaths: MAX_DEATHS - 1 });
         failures.set(key, plainText(error.message));
@@ -154,12 +154,18 @@ async function inTurn(keys, { runner, failures, numPasses }) {
       }
     }
   }
-  return [...taken.values()].map(({ key, totalS, startMs }) => ({
+  return [...taken.values()].map(({ key, runsS, startMs }) => ({
     key,
     startMs,
-    rawMs: (1000 * totalS) / numPasses,
+    rawMs: 1000 * median(runsS),
     runs: numPasses,
   }));
+}
+
+function median(values) {
+  const sorted = [...values].sort((first, second) => first - second);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 // In a loop that is long enough for a clock that the browser blurs.

@@ -1,5 +1,6 @@
 """ONNX Runtime's files compute what torch computes, and it says which provider took which node."""
 
+import os
 from pathlib import Path
 
 import onnx
@@ -40,6 +41,40 @@ def test_int8_is_near_and_not_equal(kind: str, tmp_path: Path) -> None:
     assert any("Integer" in node.op_type for node in onnx.load(path).graph.node)
     assert 0 < relative_error(*_run_file(path, subject)) < 0.05
     assert [path] == list(tmp_path.iterdir())  # the float32 file is gone
+
+
+def test_no_thread_spins_and_none_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = []
+
+    class Remembered(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)
+            sessions.append(self)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Remembered)
+    subject, path = BLOCKS["conv"], tmp_path / "block"
+    backend = open_backend("host-onnxruntime")
+    backend.prepare(subject, path)
+    backend.load(subject, path)
+    options = sessions[-1].get_session_options()
+    for threads in ("intra_op", "inter_op"):  # spinning threads made sums 322 % wrong
+        assert options.get_session_config_entry(f"session.{threads}.allow_spinning") == "0"
+    assert options.get_session_config_entry("session.use_env_allocators") == "1"
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+
+
+def test_a_graphics_card_keys_the_rows_of_its_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho NVIDIA card $1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    device = open_backend("host-onnxruntime:provider=cuda").device
+    assert device.hardware == "NVIDIA card --id=2"
+    assert open_backend("host-onnxruntime").device.hardware != device.hardware
+    assert onnxruntime.__version__ in device.runtime
 
 
 def test_placement_counts_every_node_once(tmp_path: Path) -> None:

@@ -48,6 +48,22 @@ def test_a_second_import_changes_nothing(results: Path, bundle: Path, sqlite_eng
     assert (table.samples(DEVICE, subjects), table.records(DEVICE, subjects)) == before
 
 
+def test_an_import_that_was_killed_before_the_medians_is_mended(
+    results: Path, bundle: Path, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(LatencyTable, "settle", die)
+        with pytest.raises(KeyboardInterrupt):
+            import_results(results, bundle, sqlite_engine)
+    table = LatencyTable(sqlite_engine)
+    assert {record.status for record in table.blocks(DEVICE).values()} == {"sampling"}
+    assert import_results(results, bundle, sqlite_engine).num_new_samples == {DEVICE.name: 0}
+    assert "sampling" not in {record.status for record in table.blocks(DEVICE).values()}
+
+
 def test_results_survive_a_bundle_that_was_written_again(results: Path, bundle: Path, sqlite_engine: Engine) -> None:
     write_bundle(bundle, "tiny", layout="plain", units=["all"], limit=2)  # another manifest, the same models
     assert import_results(results, bundle, sqlite_engine).num_new_samples == {DEVICE.name: 16}

@@ -73,6 +73,17 @@ def test_a_body_is_refused_before_its_first_byte(port: int, headers: str, status
     assert seen == []
 
 
+def test_a_failure_of_ours_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(request: Request) -> Response:
+        raise RuntimeError("the disk is gone")
+
+    with serving(fail, address="127.0.0.1", port=0) as port:
+        response = send(port, post("Content-Length: 0\r\n"))
+    assert status_of(response) == 500
+    assert b"the disk is gone" not in response
+    assert "the disk is gone" in caplog.text
+
+
 def test_endless_chunks_are_cut(port: int) -> None:
     """The refusal comes at once, and whoever goes on sending is cut off."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
