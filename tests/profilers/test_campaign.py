@@ -20,11 +20,13 @@ from profilers.backends.registry import open_backend
 from profilers.campaign import run_campaign
 from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable
+from profilers.load_report import LoadReport
 from profilers.measurement import Sample, measurement_of
 from profilers.protocol import Protocol, is_finished, protocol_of
 from profilers.sentinel import SENTINEL, has_moved, local_sentinels_ms
 from profilers.storage import open_engine
 from profilers.subject import Subject
+from profilers.thermal import ThermalState
 from profilers.worker_client import Worker
 from search_space.errors import StorageError, UsageError
 from search_space.space import random_arch
@@ -316,6 +318,51 @@ def test_a_subject_that_hangs_is_a_row_with_a_reason_and_the_campaign_goes_on(
     assert len(coverage.present) + len(coverage.failed) == len(specs)
     for subject in map(Subject.of_block, coverage.failed):
         assert "did not answer within" in str(table.records(DEVICE, [subject])[subject].reason)
+
+
+def test_a_subject_that_hangs_while_it_is_loaded_is_a_row_with_a_reason(
+    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = [ConvSpec(in_channels=4, out_channels=4, size=size) for size in range(4, 10)]
+    hanging = Subject.of_block(specs[2])
+
+    class StoppedAtLoading(Worker):
+        def load(self, subject: Subject, *, slot: int, path: Path) -> tuple[int, LoadReport]:
+            if subject == hanging:
+                os.kill(self.process_id, signal.SIGSTOP)
+            return super().load(subject, slot=slot, path=path)
+
+    monkeypatch.setattr("profilers.subject_group.Worker", StoppedAtLoading)
+    table = LatencyTable(sqlite_engine)
+    protocol = Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1, time_limit_s=4)
+    run_campaign(list(map(Subject.of_block, specs)), ExactBackend(), table, protocol=protocol)
+    coverage = table.coverage(specs, DEVICE)
+    assert coverage.failed == (specs[2],)
+    assert len(coverage.known) == len(specs) - 1
+    assert "did not answer within" in str(table.records(DEVICE, [hanging])[hanging].reason)
+
+
+def test_nothing_is_sampled_while_the_machine_is_too_hot(
+    sqlite_engine: Engine, small_specs: tuple[BlockSpec, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, subjects = LatencyTable(sqlite_engine), list(map(Subject.of_block, small_specs))
+    readings = itertools.cycle(["zone at 95 C, limit 90 C"] * 2 + [None])
+    num_samples_when_read: list[tuple[bool, int]] = []
+
+    class WarmThermometer:
+        def read(self) -> ThermalState:
+            complaint = next(readings)
+            taken = sum(map(len, table.samples(DEVICE, subjects).values()))
+            num_samples_when_read.append((complaint is not None, taken))
+            return ThermalState(sensors=(), complaint=complaint)
+
+    monkeypatch.setattr("profilers.subject_group.Thermometer", WarmThermometer)
+    monkeypatch.setattr("profilers.thermal.time.sleep", lambda _: None)
+    protocol = Protocol(min_rounds=3, max_rounds=3, num_calibration_probes=1)
+    run_campaign(subjects, ExactBackend(), table, protocol=protocol)
+    per_round = len(subjects)
+    expected = [(is_hot, per_round * index) for index in range(3) for is_hot in (True, True, False)]
+    assert num_samples_when_read == expected
 
 
 def test_a_database_without_room_loses_nothing_that_was_kept(sqlite_engine: Engine, quick_protocol: Protocol) -> None:

@@ -1,5 +1,6 @@
 """Ten thousand broken uploads: each is answered with 2xx or 4xx, and only whole ones are in the database."""
 
+import http.client
 import json
 import random
 import resource
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from profilers.collecting.http_server import serving
 from profilers.collecting.jobs import JobStore
 from profilers.collecting.strict_json import MAX_ITEMS
 from tests.profilers.collecting.conftest import Phone
@@ -89,6 +91,22 @@ def test_ten_thousand_mutated_bodies_change_nothing(phone: Phone, store: JobStor
     assert len(store.jobs()) == 1
     growth_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_before) / 1024
     assert growth_mib < 200
+
+
+def test_mutated_bodies_over_a_real_connection_are_answered(phone: Phone) -> None:
+    generator = random.Random(1)
+    _, document = phone.claim()
+    good = phone.portion(document)
+    whole = json.dumps(good).encode()
+    headers = {"Authorization": f"Bearer {phone.session_key}", "Content-Type": "application/json"}
+    with serving(phone.application, address="127.0.0.1", port=0) as port:
+        for index in range(200):
+            body = json.dumps(mutated(good, generator)).encode() if index % 2 else mutated_bytes(whole, generator)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request("POST", "/api/portions", body, headers)
+            status = connection.getresponse().status
+            connection.close()
+            assert 200 <= status < 300 or 400 <= status < 500, (status, body)
 
 
 def test_the_largest_bodies_are_answered(phone: Phone) -> None:
