@@ -5,6 +5,7 @@
     <name>/model.safetensors      the weights of every other module (the text encoder)
     onnx/<name>.onnx              every module, its numbers compared with torch's
     core_ml/<name>.mlpackage      every module; its numbers are compared on macOS
+    executorch/<name>.pte         every module, where that was asked for, its numbers compared with torch's
     README.md                     the model card
     manifest.json                 size and sha256 of every file
 
@@ -25,6 +26,7 @@ from deploy.model_card import ModelCard, ParityRow, write_model_card
 from deploy.parity import Parity
 from deploy.to_core_ml import export_core_ml
 from deploy.to_diffusers import export_diffusers
+from deploy.to_executorch import executorch_parity, export_executorch
 from deploy.to_onnx import export_onnx, onnx_parity
 from deploy.weights import ExportedFile, save_weights, weights_metadata, write_manifest
 from deploy.whole_folder import whole_folder
@@ -80,6 +82,7 @@ def export_all(
     other_modules: Sequence[ExportModule] = (),
     card: ModelCard,
     attachments: Mapping[str, Path] | None = None,
+    with_executorch: bool = False,
 ) -> Export:
     """Writes a model into `folder`, which is replaced whole; about a minute for a small UNet.
 
@@ -89,14 +92,16 @@ def export_all(
         other_modules: What else the model needs, the text encoder for one.
         card: The model card without parities; they are filled in.
         attachments: Files to copy, by their path in the export: the card's sample image.
+        with_executorch: Whether every module is written for ExecuTorch as well, which takes a minute or more.
 
     Raises:
         SnapNASError: An exported file does not agree with torch.
     """
     modules = (unet_module(unet), *other_modules)
+    num_formats = 3 if with_executorch else 2
     metadata = weights_metadata(unet.arch)
     parities: list[ParityRow] = []
-    with whole_folder(folder) as new, progress("exporting", total=2 * len(modules) + 1, unit="file") as bar:
+    with whole_folder(folder) as new, progress("exporting", total=num_formats * len(modules) + 1, unit="file") as bar:
         new.mkdir()
         (new / ARCH_FILE).write_text(unet.arch.to_json(indent=2) + "\n", encoding="utf-8")
         export_diffusers(unet, new / "unet")
@@ -109,6 +114,8 @@ def export_all(
                 f"onnx/{module.name}.onnx": _write_onnx,
                 f"core_ml/{module.name}.mlpackage": _write_core_ml,
             }
+            if with_executorch:
+                writers[f"executorch/{module.name}.pte"] = _write_executorch
             for file, write in writers.items():
                 parity = write(module, new / file, metadata | {"license": card.license, "author": "SnapNAS"})
                 if parity.is_checked and not parity.agrees:
@@ -145,3 +152,9 @@ def _write_core_ml(module: ExportModule, path: Path, metadata: Mapping[str, str]
         output_names=module.output_names,
         metadata=dict(metadata) | {"short_description": description, "version": metadata["snapnas_version"]},
     )
+
+
+def _write_executorch(module: ExportModule, path: Path, metadata: Mapping[str, str]) -> Parity:
+    del metadata  # a .pte has no place for it
+    delegation = export_executorch(module.module, module.inputs, path)
+    return executorch_parity(module.module, module.inputs, path, delegation)

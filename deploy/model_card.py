@@ -211,7 +211,7 @@ unet = load_unet(Path("."))  # compares every file with manifest.json first
 
 Where `unet/config.json` says `UNet2DConditionModel`, diffusers opens it too:
 `UNet2DConditionModel.from_pretrained(".", subfolder="unet")`. `onnx/` runs with ONNX Runtime and `core_ml/` on Apple
-devices from iOS 17 and macOS 14 on."""
+devices from iOS 17 and macOS 14 on. `executorch/`, where it is there, runs in Android and iOS apps with ExecuTorch."""
 
 
 def _parities(parities: Sequence[ParityRow]) -> str:

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 FloatArray = NDArray[numpy.float32]
 
@@ -81,3 +83,16 @@ def compare(
         max_abs_error=float(numpy.max(abs_errors)),
         max_rel_error=float(numpy.max(rel_errors)),
     )
+
+
+def reference_outputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[FloatArray]:
+    """What torch gives in evaluation mode, one array per output; the module's own mode is put back."""
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            outputs = module(*inputs)
+    finally:
+        module.train(was_training)
+    tensors = (outputs,) if isinstance(outputs, Tensor) else outputs
+    return [tensor.numpy() for tensor in tensors]

@@ -26,8 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
-from deploy.parity import Parity, compare, not_run_here
-from deploy.to_onnx import reference_outputs
+from deploy.parity import Parity, compare, not_run_here, reference_outputs
 from deploy.whole_folder import whole_folder
 
 Precision = Literal["float16", "float32"]

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from deploy.parity import Parity, compare, reference_outputs
 from search_space.errors import UsageError
+
+EXECUTORCH_TOLERANCE = 1e-4
 
 _KNOWN_LOG_LINES = (
     "Failed to load",  # kernels for graphics cards, built for another Python
@@ -66,6 +70,25 @@ def export_executorch(module: nn.Module, inputs: tuple[Tensor, ...], path: Path)
         program = lowered.to_executorch()
     _write_whole(path, program.buffer)
     return delegation
+
+
+def executorch_parity(module: nn.Module, inputs: tuple[Tensor, ...], path: Path, delegation: Delegation) -> Parity:
+    """Runs a `.pte` on this machine and compares it with the module.
+
+    Args:
+        module: What was exported.
+        inputs: What it is run on, of the shapes it was exported for.
+        path: The file.
+        delegation: What `export_executorch` returned, for the model card.
+    """
+    from executorch.extension.pybindings import _C as runtime
+
+    method = runtime._load_program(str(path)).load_method("forward")
+    method.set_inputs(inputs)
+    method.execute()
+    outputs = [output.numpy() for output in method.get_outputs()]
+    reason = f"ExecuTorch {version('executorch')} on the CPU, {delegation.share:.0%} of the operators in XNNPACK"
+    return compare(outputs, reference_outputs(module, inputs), tolerance=EXECUTORCH_TOLERANCE, reason=reason)
 
 
 def _exported(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
 from deploy.onnx_symbolics import registered_symbolics
-from deploy.parity import FloatArray, Parity, compare
+from deploy.parity import Parity, compare, reference_outputs
 
 OPSET_VERSION = 20
 """The newest opset the TorchScript exporter writes, and the first in which GELU is one operator."""
@@ -92,19 +92,6 @@ def onnx_parity(
     outputs = [numpy.asarray(output) for output in session.run(None, feeds)]
     reason = f"ONNX Runtime {onnxruntime.__version__} on the CPU"
     return compare(outputs, reference_outputs(module, inputs), tolerance=tolerance, reason=reason)
-
-
-def reference_outputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[FloatArray]:
-    """What torch gives in evaluation mode, one array per output; the module's own mode is put back."""
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            outputs = module(*inputs)
-    finally:
-        module.train(was_training)
-    tensors = (outputs,) if isinstance(outputs, Tensor) else outputs
-    return [tensor.numpy() for tensor in tensors]
 
 
 class _PositionalModule(nn.Module):

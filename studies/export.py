@@ -1,7 +1,7 @@
 """Exports a trained trial: `python -m studies.export TRIAL` or `--best`.
 
-ONNX, Core ML, safetensors, a diffusers-style folder and a model card, in one folder with a manifest. An export that is
-there and still right is kept.
+ONNX, Core ML, safetensors, a diffusers-style folder and a model card, in one folder with a manifest, and where it is
+asked for ExecuTorch's files for Android and iOS apps. An export that is there and still right is kept.
 """
 
 import sys
@@ -34,6 +34,8 @@ class ExportOptions:
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database; a file in --out by default."""
     out: Path = Path("workspace")
     """Folder of the study and the trained model, as for studies.run; the export goes into it."""
+    executorch: bool = False
+    """Write ExecuTorch's .pte files as well, for Android and iOS apps: a minute for a small UNet; needs executorch."""
     json: bool = False
     """Print the paths as one JSON line on stdout."""
 
@@ -46,7 +48,7 @@ def export(options: ExportOptions) -> None:
     engine = open_existing(storage_url(options.storage, options.out))
     trial = select_trial(engine, options.study, number=options.trial, is_best=options.best)
     with study_lease(engine, trial.study.name):
-        paths = export_trial(trial, engine, workspace=options.out)
+        paths = export_trial(trial, engine, workspace=options.out, with_executorch=options.executorch)
     print(f"exported: {paths['card'].parent}", file=sys.stderr)
     if options.json:
         exported = {kind: str(path) for kind, path in paths.items()}
@@ -60,7 +62,9 @@ def export(options: ExportOptions) -> None:
         )
 
 
-def export_trial(trial: "SelectedTrial", engine: "Engine", *, workspace: Path) -> dict[str, Path]:
+def export_trial(
+    trial: "SelectedTrial", engine: "Engine", *, workspace: Path, with_executorch: bool = False
+) -> dict[str, Path]:
     """Exports what `studies.train` left of a trial, and registers every path.
 
     Raises:
@@ -88,7 +92,7 @@ def export_trial(trial: "SelectedTrial", engine: "Engine", *, workspace: Path) -
     table = LatencyTable(engine)
     device = study_device(table, trial.study)
     latencies = latency_rows(trial.arch, table, device, interpolate=trial.study.is_interpolated)
-    paths = export_trained(trained, folder=folder / "exported", latencies=latencies)
+    paths = export_trained(trained, folder=folder / "exported", latencies=latencies, with_executorch=with_executorch)
     writer = StudyWriter(engine, trial.study.name)
     for kind, path in paths.items():
         writer.add_artifact(trial.number, kind, path, workspace=workspace)

@@ -31,26 +31,30 @@ PATHS_BY_KIND = {
     "diffusers": "unet",
     "onnx": "onnx",
     "core_ml": "core_ml",
+    "executorch": "executorch",
     "card": "README.md",
     "grid": GRID_FILE,
     "scores": SCORES_FILE,
     "manifest": MANIFEST_FILE,
 }
-"""Where each kind of artifact stands in an export."""
+"""Where each kind of artifact stands in an export; `executorch` only where it was asked for."""
 
 _KEY_FILE = "export.json"
 
 
-def export_trained(trained: TrainedWinner, *, folder: Path, latencies: Sequence[LatencyRow] = ()) -> dict[str, Path]:
+def export_trained(
+    trained: TrainedWinner, *, folder: Path, latencies: Sequence[LatencyRow] = (), with_executorch: bool = False
+) -> dict[str, Path]:
     """Writes the export of a trained architecture, or verifies the one that is there; under a minute for a tiny UNet.
 
     Args:
         trained: From `studies.trained`.
         folder: Where the export goes, replaced whole.
         latencies: What the card says about speed; see `studies.card.latency_rows`.
+        with_executorch: Whether `.pte` files are written too, which take minutes. An export that has them keeps them.
 
     Returns:
-        The paths by the keys of `PATHS_BY_KIND`.
+        The paths that are there, by the keys of `PATHS_BY_KIND`.
 
     Raises:
         SnapNASError: An exported file does not agree with torch.
@@ -63,7 +67,7 @@ def export_trained(trained: TrainedWinner, *, folder: Path, latencies: Sequence[
         example_prompt=trained.training["outcome"]["example_prompt"],
     )
     key = _key(trained, render_model_card(card) + usage)
-    if not _is_export_of(folder, key):
+    if not _is_export_of(folder, key, with_executorch=with_executorch):
         with whole_folder(folder) as new:
             export_all(
                 new,
@@ -74,12 +78,14 @@ def export_trained(trained: TrainedWinner, *, folder: Path, latencies: Sequence[
                     name: trained.folder / name
                     for name in (WEIGHTS_FILE, CONFIG_FILE, SCORES_FILE, TRAINING_FILE, GRID_FILE)
                 },
+                with_executorch=with_executorch,
             )
             with (new / "README.md").open("a", encoding="utf-8") as readme:
                 readme.write(f"\n{usage}")
             (new / _KEY_FILE).write_text(json.dumps({"key": key}) + "\n")
             write_manifest(new)
-    return {kind: folder / path for kind, path in PATHS_BY_KIND.items()}
+    paths = {kind: folder / path for kind, path in PATHS_BY_KIND.items()}
+    return {kind: path for kind, path in paths.items() if path.exists()}
 
 
 def text_encoder_module(model: TextToImage) -> ExportModule:
@@ -112,11 +118,13 @@ def _key(trained: TrainedWinner, card: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _is_export_of(folder: Path, key: str) -> bool:
-    """Whether the folder holds exactly what would be written; a damaged export is written again."""
+def _is_export_of(folder: Path, key: str, *, with_executorch: bool) -> bool:
+    """Whether the folder holds what would be written, unharmed; a damaged export is written again."""
     try:
         verify_manifest(folder)
     except UsageError:
+        return False
+    if with_executorch and not (folder / PATHS_BY_KIND["executorch"]).exists():
         return False
     key_file = folder / _KEY_FILE
     return key_file.is_file() and json.loads(key_file.read_text()) == {"key": key}

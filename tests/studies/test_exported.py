@@ -192,6 +192,21 @@ def test_the_card_says_where_a_latency_comes_from(tmp_path: Path, export: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_files_for_android_come_where_they_are_asked_for_and_stay(trained: TrainedWinner, tmp_path: Path) -> None:
+    pytest.importorskip("executorch.exir", reason="needs snapnas[devices]")
+    folder = tmp_path / "export"
+    paths = export_trained(trained, folder=folder, latencies=[LATENCY], with_executorch=True)
+    assert {path.name for path in paths["executorch"].iterdir()} == {"unet.pte", "text_encoder.pte"}
+    card = (folder / "README.md").read_text()
+    assert re.search(r"\| executorch/unet\.pte \| agrees: .* of the operators in XNNPACK", card)
+    assert re.search(r"\| executorch/text_encoder\.pte \| agrees: ", card)
+    written_at = (folder / "manifest.json").stat().st_mtime_ns
+    assert export_trained(trained, folder=folder, latencies=[LATENCY]) == paths  # the plain command keeps them
+    assert (folder / "manifest.json").stat().st_mtime_ns == written_at
+
+
+@pytest.mark.slow
 def test_a_damaged_export_is_written_again(trained: TrainedWinner, export: Path) -> None:
     network, damage = export / "onnx" / "unet.onnx", b"not what it was"
     network.write_bytes(damage)
