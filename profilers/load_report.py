@@ -20,7 +20,10 @@ class LoadReport:
     peak_memory_mib: float | None
     """By how much loading and the first run raised the process's peak memory; None where the system does not tell."""
     placement: Mapping[str, int] | None
-    """Nodes of the graph by provider or delegate; None where the runtime does not tell."""
+    """Nodes of the graph by provider or delegate, with Core ML by device and operator ("neural_engine conv").
+
+    None where the runtime does not tell.
+    """
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
@@ -37,7 +40,8 @@ def summary_of(reports: Sequence[LoadReport]) -> dict[str, Any] | None:
     peaks_mib = [report.peak_memory_mib for report in reports if report.peak_memory_mib is not None]
     nodes = Counter[str]()
     for report in reports:
-        nodes.update(report.placement or {})
+        for name, num_nodes in (report.placement or {}).items():
+            nodes[name.partition(" ")[0]] += num_nodes
     return {
         "num_subjects": len(reports),
         "median_load_ms": statistics.median(report.load_ms for report in reports),

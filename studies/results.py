@@ -141,8 +141,8 @@ class Artifact:
     number: int
     """The trial."""
     kind: str
-    """samples (of the search), grid (of the full training), scores, weights, arch, onnx, core_ml, executorch, diffusers,
-    card."""
+    """samples (of the search), grid (of the full training), scores, weights, arch, onnx, core_ml, executorch,
+    diffusers, card."""
     path: str
     """Relative to the workspace, with forward slashes."""
     sha256: str

@@ -45,6 +45,7 @@ MAX_RESULTS_BYTES = 256 * 2**20
 """Four compute units of 10,762 blocks, 20 samples each, are 100 MiB."""
 
 _Milliseconds = Annotated[float, Field(ge=1e-9, le=1e9)]
+_DeviceAndOperator = Annotated[str, Field(pattern=r"^(cpu|gpu|neural_engine) [A-Za-z0-9_.]{1,64}$")]
 _Whole = Annotated[int, Field(ge=0, lt=2**31)]
 _Text = Annotated[str, Field(pattern=r"^[\w ,.()+-]{1,100}$")]
 
@@ -80,8 +81,8 @@ class LoadEntry:
     """Each of its loads."""
     first_run_ms: _Milliseconds
     """The cold start: the first run after loading."""
-    placement: dict[Annotated[str, Field(pattern="^(cpu|gpu|neural_engine)$")], _Whole] | None
-    """Operators by compute device."""
+    placement: Annotated[dict[_DeviceAndOperator, _Whole], Field(max_length=300)] | None
+    """How often each compute device runs which operator."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -430,14 +430,20 @@ class CoreMLRunner:
 
     @property
     def placement(self) -> Mapping[str, int] | None:
-        """Operators by compute device, from Core ML's plan; None where a connected device keeps it to itself."""
+        """How often each compute device runs which operator ("neural_engine conv"), from Core ML's plan.
+
+        None where a connected device keeps it to itself.
+        """
         try:
             operations = self._events.run(self._benchmarker.benchmark_operation_execution(self._inputs, iterations=1))
         except ValueError:
             return None
-        usages = [operation.compute_device_usage for operation in operations]
-        names = [type(usage.preferred_compute_device).__name__ for usage in usages if usage is not None]
-        return dict(Counter(_COMPUTE_DEVICES[name] for name in names)) or None
+        found = Counter[str]()
+        for operation in operations:
+            if (usage := operation.compute_device_usage) is not None:
+                device = _COMPUTE_DEVICES[type(usage.preferred_compute_device).__name__]
+                found[f"{device} {operation.spec.type}"] += 1
+        return dict(found) or None
 
 
 def load_packed(archive_path: Path, *, units: str, remote: Any, num_loads: int, events: asyncio.Runner) -> CoreMLRunner:

@@ -1,3 +1,5 @@
+import dataclasses
+
 from sqlalchemy import Engine
 
 from profilers.device import Device
@@ -34,6 +36,8 @@ def test_a_summary_takes_medians_and_sums_nodes() -> None:
         "max_peak_memory_mib": 12.25,
         "nodes_by_provider": {"CPUExecutionProvider": 24},
     }
+    placed = dataclasses.replace(WARM, placement={"neural_engine conv": 5, "neural_engine softmax": 1, "cpu gather": 2})
+    assert (summary_of([placed]) or {})["nodes_by_provider"] == {"neural_engine": 6, "cpu": 2}
     assert summary_of([WARM]) == {
         "num_subjects": 1,
         "median_load_ms": 2.5,

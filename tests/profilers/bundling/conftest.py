@@ -23,7 +23,7 @@ class PretendRunner:
     def __init__(self, run_s: float) -> None:
         self._run_s = run_s
         self.load_ms = [12.0, 3.0]
-        self.placement = {"neural_engine": 5, "cpu": 1}
+        self.placement = {"neural_engine conv": 5, "cpu softmax": 1}
 
     def run(self, num_runs: int) -> float:
         return num_runs * self._run_s

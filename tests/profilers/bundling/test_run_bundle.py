@@ -5,11 +5,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from profilers.bundling.run_bundle import (
     BundleError,
+    CoreMLRunner,
     Journal,
     Rules,
     connected_device,
@@ -163,3 +165,24 @@ def test_groups_hold_what_fits() -> None:
 def test_a_team_that_is_none_never_reaches_a_shell(team: str) -> None:
     with pytest.raises(BundleError, match="ten letters and digits"):
         connected_device("iphone", team, None)  # type: ignore[arg-type]
+
+
+def test_placement_counts_which_device_runs_which_operator() -> None:
+    class MLCPUComputeDevice: ...
+
+    class MLNeuralEngineComputeDevice: ...
+
+    def operation(kind: str, device: object) -> SimpleNamespace:
+        usage = None if device is None else SimpleNamespace(preferred_compute_device=device)
+        return SimpleNamespace(spec=SimpleNamespace(type=kind), compute_device_usage=usage)
+
+    class Benchmarker:
+        async def benchmark_operation_execution(self, inputs: object, iterations: int) -> list[SimpleNamespace]:
+            engine, cpu = MLNeuralEngineComputeDevice(), MLCPUComputeDevice()
+            placed = [("conv", engine), ("conv", engine), ("conv", cpu), ("softmax", cpu), ("const", None)]
+            return [operation(kind, device) for kind, device in placed]
+
+    with asyncio.Runner() as events:
+        runner = object.__new__(CoreMLRunner)  # whose own making needs a Mac
+        runner.__dict__.update(_events=events, _benchmarker=Benchmarker(), _inputs={})
+        assert runner.placement == {"neural_engine conv": 2, "cpu conv": 1, "cpu softmax": 1}
