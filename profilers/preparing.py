@@ -49,8 +49,9 @@ def prepare_all(paths: Mapping[Subject, Path], backend: AbstractBackend, *, time
     for item in paths.items():
         waiting.put(item)
     arguments = (waiting, outcomes, backend.device.name, time_limit_s)
-    with ThreadPoolExecutor() as threads:
-        for _ in range(max(num_processes, 1)):
+    num_processes = max(num_processes, 1)
+    with ThreadPoolExecutor(num_processes) as threads:
+        for _ in range(num_processes):
             threads.submit(_prepare_elsewhere, *arguments).add_done_callback(partial(_pass_on, outcomes))
         try:
             for _ in paths:
