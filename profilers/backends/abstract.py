@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from profilers.device import Device
-from profilers.memory import available_bytes
 from profilers.subject import Subject
 from search_space.errors import UsageError
 
@@ -47,6 +46,8 @@ class AbstractBackend(ABC):
 
     def free_bytes(self) -> int | None:
         """The memory that is left for what is loaded; None where nobody tells."""
+        from profilers.memory import available_bytes
+
         return available_bytes()
 
     @abstractmethod
