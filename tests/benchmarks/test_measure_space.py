@@ -25,6 +25,7 @@ def test_a_killed_command_is_taken_up_again() -> None:
     result = run_and_kill(MeasureSpaceOptions(space="mid", device="exact", kill_after_s=0.5))
     assert result.killed_after_s is not None
     assert result.num_lost == 0
+    assert result.undisturbed_s is not None
     assert result.found["num_present"] == result.found["num_specs"]
     assert result.num_samples >= 2 * result.found["num_specs"]
 
