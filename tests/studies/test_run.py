@@ -236,7 +236,7 @@ def test_a_stopped_run_is_resumed_by_the_same_command(
 ) -> None:
     workspace = tmp_path / "workspace"
     shutil.copytree(searched, workspace)
-    arguments = ("smoke", "--until", "search", "--trials", "4", "--out", str(workspace))
+    arguments = ("smoke", "--until", "search", "--trials", "3", "--out", str(workspace))
     with subprocess.Popen(
         _command(*arguments), stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=ROOT
     ) as stopped:
@@ -254,7 +254,7 @@ def test_a_stopped_run_is_resumed_by_the_same_command(
     assert resumed.returncode == 0, resumed.stderr
     after = _records(workspace)
     assert [record.number for record in after] == list(range(len(after)))
-    assert sum(record.state == "complete" for record in after) == 4
+    assert sum(record.state == "complete" for record in after) == 3
     assert [record.failure.type for record in after if record.state == "failed" and record.failure] == [failure]
     finished = [record for record in before if record.state not in ("running", "failed")]
     assert [after[record.number] for record in finished] == finished

@@ -17,7 +17,6 @@ DEVICES = {
     "host-openvino": None,
     "host-executorch": {"XNNPACK", "portable"},
     "host-torch": None,
-    "host-torch:mode=compiled": None,
     "chromium": None,
 }
 """A device, and who may take its nodes where the runtime tells."""
