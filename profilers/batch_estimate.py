@@ -42,7 +42,7 @@ def estimate_batch(archs: Sequence[ArchConfig], blocks: BlockLatencies) -> Float
     for row, arch in enumerate(archs):
         for block in walk(arch):
             if block.spec not in blocks.known:
-                raise blocks.missing_error(arch)
+                raise blocks.missing_error(walk(arch))
             rows.append(row)
             indices.append(columns.setdefault(block.spec, len(columns)))
     counts = numpy.zeros((len(archs), len(columns)))
@@ -121,7 +121,7 @@ class LatencyModel:
         sums_ms = [0.0] * len(self._groups)
         for block in walk(arch):
             if block.spec not in self._blocks.known:
-                raise self._blocks.missing_error(arch)
+                raise self._blocks.missing_error(walk(arch))
             sums_ms[self._group_of(block.name)] += self._blocks.known[block.spec].latency_ms
         for look_up, sum_ms in zip(self._look_ups, sums_ms, strict=True):
             place = look_up.places(row[None])

@@ -52,7 +52,7 @@ def measure_within(
     specs = reachable_specs(space)
     coverage = table.coverage(specs, backend.device)
     begun = _begun(coverage.missing, table, backend.device)
-    untouched = [spec for spec in coverage.missing if spec not in set(begun)]
+    untouched = [spec for spec in coverage.missing if spec not in begun]
     order = chain(begun, telling_order(untouched, known=[*coverage.known, *begun]))
     num_measured, portion = 0, list(islice(order, PORTION_SIZE))
     while portion:
@@ -99,7 +99,8 @@ class Guessable:
         return {"num_guessed": self.num_guessed, "guess_error_percent": round(self.error_percent, 2)}
 
 
-def _begun(specs: Sequence[BlockSpec], table: LatencyTable, device: Device) -> list[BlockSpec]:
-    """Blocks that have samples, but not enough: a campaign was killed over them."""
-    records = table.records(device, map(Subject.of_block, specs))
-    return [spec for spec in specs if Subject.of_block(spec) in records]
+def _begun(specs: Sequence[BlockSpec], table: LatencyTable, device: Device) -> dict[BlockSpec, None]:
+    """Blocks, in order, that have samples, but not enough: a campaign was killed over them."""
+    subjects = {spec: Subject.of_block(spec) for spec in specs}
+    records = table.records(device, subjects.values())
+    return dict.fromkeys(spec for spec, subject in subjects.items() if subject in records)

@@ -191,7 +191,7 @@ class BlockLatencies:
         try:
             known = [self.known[block.spec] for block in placed]
         except KeyError:
-            raise self._missing_error(placed) from None
+            raise self.missing_error(placed) from None
         num_uses = Counter(known)
         latency_ms = math.fsum(block.latency_ms for block in known)
         unexplained_ms = self._unexplained_half_width * latency_ms
@@ -231,14 +231,11 @@ class BlockLatencies:
         """
         specs = block_specs(arch)
         if not self.known.keys() >= set(specs):
-            raise self.missing_error(arch)
+            raise self.missing_error(walk(arch))
         return [(spec, self.known[spec].latency_ms) for spec in specs]
 
-    def missing_error(self, arch: ArchConfig) -> MissingLatencyError:
+    def missing_error(self, placed: Sequence[PlacedBlock]) -> MissingLatencyError:
         """Names the first block of the network that is not known, and what to do about it."""
-        return self._missing_error(walk(arch))
-
-    def _missing_error(self, placed: Sequence[PlacedBlock]) -> MissingLatencyError:
         block = next(block for block in placed if block.spec not in self.known)
         name, key, source = block.name, spec_key(block.spec), self.source
         if block.spec in self.failed:

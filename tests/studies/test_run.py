@@ -147,8 +147,9 @@ def test_json_is_the_only_line_on_stdout_and_strict(searched: Path) -> None:
     assert document["winner"]["latency_ms"]["measured"] is None  # a formula's milliseconds are no measurement
 
 
-def _give_away(workspace: Path) -> tuple[str, Engine]:
-    """Makes the measured device one that is not here: a phone that left its table. Returns its name."""
+def _phone_that_left(measured_space_folder: Path, workspace: Path) -> tuple[str, Engine]:
+    """Makes a workspace whose measured device is not here: a phone that left its table. Returns its name."""
+    shutil.copytree(measured_space_folder, workspace)
     phone = dataclasses.replace(ExactBackend().device, name="browser-pixel-8", backend="browser", is_estimate=False)
     engine = open_engine(f"sqlite:///{workspace}/snapnas.db")
     LatencyTable(engine).add_device(phone)
@@ -161,8 +162,7 @@ def test_a_study_counts_the_latency_of_a_phone_that_left_its_table(
     measured_space_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = tmp_path / "workspace"
-    shutil.copytree(measured_space_folder, workspace)
-    phone, engine = _give_away(workspace)
+    phone, engine = _phone_that_left(measured_space_folder, workspace)
     engine.dispose()
     options = RunOptions(recipe="smoke", device=phone, trials=1, until="search", out=workspace, json=True)
     run(dataclasses.replace(options, dry_run=True))
@@ -179,8 +179,7 @@ def test_a_phone_that_left_before_it_was_done_is_refused_before_any_training(
     measured_space_folder: Path, tmp_path: Path
 ) -> None:
     workspace = tmp_path / "workspace"
-    shutil.copytree(measured_space_folder, workspace)
-    phone, engine = _give_away(workspace)
+    phone, engine = _phone_that_left(measured_space_folder, workspace)
     with Session(engine) as session, session.begin():
         session.execute(update(LatencyRow).where(LatencyRow.text.contains("norm_out")).values(status="sampling"))
     engine.dispose()
@@ -193,8 +192,7 @@ def test_a_study_guesses_what_a_phone_did_not_measure_where_it_is_asked_to(
     measured_space_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = tmp_path / "workspace"
-    shutil.copytree(measured_space_folder, workspace)
-    phone, engine = _give_away(workspace)
+    phone, engine = _phone_that_left(measured_space_folder, workspace)
     with Session(engine) as session, session.begin():
         rows = session.execute(select(LatencyRow.row_id, LatencyRow.text)).all()
         lost = [row_id for row_id, text in rows if '"kind":"residual"' in text][::2]
