@@ -28,7 +28,7 @@ DEVICE = ExactBackend().device
 
 @dataclass
 class Clock:
-    """A clock on which a portion's blocks take a second each, or ever longer."""
+    """A clock on which a block takes a second, or in every portion more or less than in the one before."""
 
     now_s: float = 0.0
     block_s: float = 1.0
@@ -85,7 +85,7 @@ def test_blocks_that_were_begun_come_first(sqlite_engine: Engine, clock: Clock) 
 
 
 def test_what_is_missing_can_be_guessed(sqlite_engine: Engine, clock: Clock) -> None:
-    coverage = measure_within(TINY, "exact", sqlite_engine, budget_s=120 / 0.95)
+    coverage = measure_within(TINY, "exact", sqlite_engine, budget_s=127)
     found = Guessable.of_missing(coverage.missing, LatencyTable(sqlite_engine), DEVICE)
     assert (found.num_guessed, found.num_unknown) == (len(coverage.missing), 0)
     assert 0 < found.error_percent < 15
