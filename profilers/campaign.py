@@ -20,7 +20,7 @@ from profilers.backends.abstract import AbstractBackend
 from profilers.device import Device, num_usable_cores
 from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable
-from profilers.memory import MIN_GROUP_BYTES, available_bytes, portions, roomy_group_bytes
+from profilers.memory import MIN_GROUP_BYTES, available_bytes, portions, roomy_disk_bytes, roomy_group_bytes
 from profilers.protocol import FORMULA_PROTOCOL, Protocol
 from profilers.subject import Subject
 from profilers.subject_group import SubjectGroup
@@ -58,8 +58,13 @@ def run_campaign(
     )
 
     def measure(chosen: Sequence[Subject], description: str, protocol: Protocol) -> None:
-        for portion in portions(chosen, protocol.max_group_bytes or _group_bytes(backend)):
-            SubjectGroup(portion, backend, table, campaign_id=campaign_id, protocol=protocol).measure(description)
+        max_loaded_bytes = protocol.max_group_bytes or _loaded_bytes(backend)
+        max_prepared_bytes = max(max_loaded_bytes, roomy_disk_bytes(shutil.disk_usage(tempfile.gettempdir()).free))
+        for portion in portions(chosen, max_prepared_bytes):
+            group = SubjectGroup(
+                portion, backend, table, campaign_id=campaign_id, protocol=protocol, max_loaded_bytes=max_loaded_bytes
+            )
+            group.measure(description)
 
     if _lacks_yardstick(shuffled, table, device):
         rounds = max(protocol.num_calibration_probes, protocol.min_rounds)
@@ -92,8 +97,6 @@ def _lacks_yardstick(subjects: Sequence[Subject], table: LatencyTable, device: D
     return record is None or record.status == "sampling"
 
 
-def _group_bytes(backend: AbstractBackend) -> int:
+def _loaded_bytes(backend: AbstractBackend) -> int:
     """A graphics card and a browser's tab have a memory of their own, of which nothing is known here."""
-    if not backend.times_single_runs:
-        return MIN_GROUP_BYTES
-    return roomy_group_bytes(available_bytes(), shutil.disk_usage(tempfile.gettempdir()).free)
+    return roomy_group_bytes(available_bytes()) if backend.times_single_runs else MIN_GROUP_BYTES

@@ -22,6 +22,8 @@ FIXED_BYTES = 64 * 2**20
 """The runtime itself."""
 MIN_GROUP_BYTES, MAX_GROUP_BYTES = 256 * 2**20, 4 * 2**30
 """Of weights that are loaded at once: even where little is free, and where there is very much."""
+MAX_PREPARED_BYTES = 16 * 2**30
+"""Of weights on the disk at once: what a killed campaign has to prepare again."""
 _MIB = 2**20
 _CGROUP_LIMITS = (  # what a container may use, and what it uses: version 2, then version 1
     ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current"),
@@ -62,19 +64,20 @@ def reason_not_to_fit(subject: Subject, free_bytes: int | None) -> str | None:
     )
 
 
-def roomy_group_bytes(free_bytes: int | None, free_disk_bytes: int) -> int:
-    """How many bytes of weights to load at once: many, since only what is loaded is interleaved.
-
-    Half of the free memory and half of the free disk stay so.
-    """
+def roomy_group_bytes(free_bytes: int | None) -> int:
+    """How many bytes of weights to load at once: many, since a round goes over them. Half of the memory stays free."""
     if free_bytes is None:
         return MIN_GROUP_BYTES
-    room_bytes = min(free_bytes // (2 * WEIGHT_COPIES), free_disk_bytes // 2)
-    return min(max(MIN_GROUP_BYTES, room_bytes), MAX_GROUP_BYTES)
+    return min(max(MIN_GROUP_BYTES, free_bytes // (2 * WEIGHT_COPIES)), MAX_GROUP_BYTES)
+
+
+def roomy_disk_bytes(free_bytes: int) -> int:
+    """How many bytes of weights to prepare at once, which take turns in memory. Half of the disk's room stays free."""
+    return min(max(MIN_GROUP_BYTES, free_bytes // 2), MAX_PREPARED_BYTES)
 
 
 def portions(subjects: Sequence[Subject], max_bytes: int) -> Iterator[list[Subject]]:
-    """The subjects in portions whose weights fit into memory together."""
+    """The subjects in portions whose weights are no more than so many bytes together."""
     portion: list[Subject] = []
     portion_bytes = 0
     for subject in subjects:

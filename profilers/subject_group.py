@@ -1,9 +1,11 @@
-"""Subjects that are loaded together and measured in turn, round after round, until each is known or has failed.
+"""Subjects that are prepared together and measured in turn, round after round, until each is known or has failed.
 
 A subject that kills or hangs the measuring process is a row with a reason; the others go on in a new process. They do
 so anyway after a while, because a process has a luck of its own, probably of its memory with the caches: the networks
-of one were seen to be 3 % slower than those of the next, compared with the yardstick. What the table holds of a subject
-already counts, so a group that is taken up again goes on where it stopped.
+of one were seen to be 3 % slower than those of the next, compared with the yardstick. Where memory does not hold all of
+them, every process loads those that have the fewest samples, so that an hour in which the machine gets slower slows all
+alike: measured to their end one portion after another, the networks of four portions came out 3.6 % apart. What the
+table holds of a subject already counts, so a group that is taken up again goes on where it stopped.
 """
 
 import itertools
@@ -19,7 +21,7 @@ from profilers.elasticity import fit_elasticities, with_elasticity
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
 from profilers.measurement import Sample
-from profilers.memory import reason_not_to_fit
+from profilers.memory import portions, reason_not_to_fit
 from profilers.preparing import prepare_all
 from profilers.protocol import ROUNDS_PER_LOOK, Protocol, is_finished
 from profilers.sentinel import COMPANIONS, SENTINEL, has_moved, local_sentinels_ms
@@ -49,14 +51,17 @@ class SubjectGroup:
         *,
         campaign_id: int,
         protocol: Protocol,
+        max_loaded_bytes: int,
     ) -> None:
+        self._max_loaded_bytes = max_loaded_bytes  # of weights, in one process
         self._backend = backend
         self._device = backend.device
         self._table = table
         self._campaign_id = campaign_id
         self._protocol = protocol
         self._random = random.Random(f"{protocol.seed} {campaign_id}")
-        self._active = list(subjects)
+        self._active = list(subjects)  # all that are not finished
+        self._turn: list[Subject] = []  # those of them that are loaded
         self._spare = self._companions()
         self._yardstick_ms = self._known_yardstick_ms()
         slotted = [SENTINEL, *subjects, *self._spare]
@@ -134,14 +139,20 @@ class SubjectGroup:
         if self._yardstick_ms is not None:
             path = self._path(YARDSTICK)
             self._num_runs[YARDSTICK], _ = worker.load(YARDSTICK, slot=_YARDSTICK_SLOT, path=path)
-        subjects = [*self._spare[: self._num_too_few(self._active)], *self._active]
+        self._turn = self._next_turn()
+        subjects = [*self._spare[: self._num_too_few(self._turn)], *self._turn]
         with progress("warming up", total=len(subjects), unit="model") as bar:
             for subject in subjects:
                 self._load_one(worker, subject)
                 bar.advance(1)
         if not self._device.is_estimate:
-            reports = {subject: self._loaded[subject] for subject in self._active}
+            reports = {subject: self._loaded[subject] for subject in self._turn}
             self._table.add_load_reports(self._device, reports)
+
+    def _next_turn(self) -> list[Subject]:
+        """Those with the fewest samples, as many as fit into memory."""
+        by_samples = sorted(self._active, key=lambda subject: len(self._samples.get(subject, ())))
+        return next(portions(by_samples, self._max_loaded_bytes))
 
     def _load_one(self, worker: Worker, subject: Subject) -> None:
         slot, path = self._slots[subject], self._path(subject)
@@ -161,7 +172,7 @@ class SubjectGroup:
             try:
                 self._load(worker)
                 end_s = self._protocol.process_end_s(start_s, time.monotonic())
-                while self._active:
+                while self._turn:
                     wait_until_cool(self._thermometer, bar, max_wait_s=self._protocol.max_cooling_s)
                     self._measure_round(worker, bar)
                     if time.monotonic() >= end_s:
@@ -176,7 +187,7 @@ class SubjectGroup:
 
     def _measure_round(self, worker: Worker, bar: AbstractBar) -> None:
         """Takes one sample of every subject, in random order with looks at the sentinel between them."""
-        order = self._random.sample(self._active, len(self._active))
+        order = self._random.sample(self._turn, len(self._turn))
         raw: dict[Subject, tuple[float, float]] = {}
         probes_ms, probe_positions = [], []
         yardstick_ratios = []
@@ -290,12 +301,13 @@ class SubjectGroup:
             self._samples[subject] = with_elasticity(samples, self._elasticities[subject.kind])
 
     def _finish_subjects(self, bar: AbstractBar) -> None:
-        finished = [subject for subject in self._active if is_finished(self._samples[subject], self._protocol)]
+        finished = [subject for subject in self._turn if is_finished(self._samples[subject], self._protocol)]
         self._table.finish(self._device, finished, elasticities=self._elasticities)
         num_saved = sum(max(self._protocol.max_rounds - len(self._samples[subject]), 0) for subject in finished)
-        bar.advance(len(self._active) + num_saved, note=f"round {self._round_index}")
+        bar.advance(len(self._turn) + num_saved, note=f"round {self._round_index}")
         done = set(finished)  # once: for the 10,762 blocks of snapgen a set for each takes minutes
         self._active = [subject for subject in self._active if subject not in done]
+        self._turn = [subject for subject in self._turn if subject not in done]
         self._spare += filter(self._is_in_turn, finished)
 
     def _fail(self, subject: Subject, reason: str) -> None:
@@ -309,6 +321,7 @@ class SubjectGroup:
         logger.warning("%s failed on %s: %s", _name(subject), self._device.name, reason[:200])
         self._table.fail(self._device, subject, reason=reason)
         self._active.remove(subject)
+        self._turn = [other for other in self._turn if other != subject]
 
     def _path(self, subject: Subject) -> Path:
         return self._folder / f"{subject.subject_id}.model"

@@ -8,6 +8,7 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +23,7 @@ from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
 from profilers.measurement import Sample, measurement_of
+from profilers.memory import counts_of
 from profilers.protocol import Protocol, is_finished, protocol_of
 from profilers.sentinel import SENTINEL, has_moved, local_sentinels_ms
 from profilers.storage import open_engine
@@ -82,6 +84,22 @@ def test_a_process_gives_way_to_a_new_one_when_its_time_is_up(
     run_campaign([subject], ExactBackend(), table, protocol=protocol)
     assert len(set(process_ids)) == 5
     assert [sample.round_index for sample in table.samples(DEVICE, [subject])[subject]] == [0, 1, 2, 3, 4]
+
+
+def test_what_memory_does_not_hold_together_takes_turns(sqlite_engine: Engine, process_ids: list[int]) -> None:
+    subjects = [Subject.of_block(ConvSpec(in_channels=4, out_channels=4, size=size)) for size in range(4, 9)]
+    table, one_block_bytes = LatencyTable(sqlite_engine), counts_of(subjects[0]).weight_bytes
+    renewed = Protocol(min_rounds=4, max_rounds=4, num_calibration_probes=3, min_process_s=0, max_loading_share=1e9)
+    protocol = dataclasses.replace(renewed, max_group_bytes=2 * one_block_bytes)
+    run_campaign(subjects, ExactBackend(), table, protocol=protocol)
+    samples = table.samples(DEVICE, subjects)
+    assert len(set(process_ids)) == sum(map(len, samples.values())) / 2 == 10
+    taken = [(sample.round_index, subject) for subject in subjects for sample in samples[subject]]
+    numbers = dict.fromkeys(subjects, 0)
+    for _, of_round in itertools.groupby(sorted(taken, key=itemgetter(0)), key=itemgetter(0)):
+        for _, subject in of_round:
+            numbers[subject] += 1
+        assert max(numbers.values()) - min(numbers.values()) <= 1
 
 
 def test_what_takes_long_to_load_stays_longer() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from profilers.memory import (
     MAX_GROUP_BYTES,
+    MAX_PREPARED_BYTES,
     MIN_GROUP_BYTES,
     WEIGHT_COPIES,
     PeakMemory,
@@ -14,6 +15,7 @@ from profilers.memory import (
     needed_bytes,
     portions,
     reason_not_to_fit,
+    roomy_disk_bytes,
     roomy_group_bytes,
 )
 from profilers.subject import Subject
@@ -95,9 +97,9 @@ def test_portions_fit_into_memory_and_lose_nobody() -> None:
     assert [len(portion) for portion in portions(subjects, 1)] == [1] * 10
 
 
-def test_what_is_loaded_at_once_leaves_half_of_the_free_memory_alone() -> None:
+def test_what_is_loaded_and_prepared_at_once_leaves_half_of_memory_and_disk_alone() -> None:
     free_bytes, much = 20 * 2**30, 2**50
-    assert roomy_group_bytes(None, much) == roomy_group_bytes(0, much) == roomy_group_bytes(much, 0) == MIN_GROUP_BYTES
-    assert free_bytes / 2 - WEIGHT_COPIES < roomy_group_bytes(free_bytes, much) * WEIGHT_COPIES <= free_bytes / 2
-    assert roomy_group_bytes(much, free_bytes // 16) == free_bytes // 32
-    assert roomy_group_bytes(much, much) == MAX_GROUP_BYTES
+    assert roomy_group_bytes(None) == roomy_group_bytes(0) == roomy_disk_bytes(0) == MIN_GROUP_BYTES
+    assert free_bytes / 2 - WEIGHT_COPIES < roomy_group_bytes(free_bytes) * WEIGHT_COPIES <= free_bytes / 2
+    assert roomy_disk_bytes(free_bytes) == free_bytes // 2
+    assert (roomy_group_bytes(much), roomy_disk_bytes(much)) == (MAX_GROUP_BYTES, MAX_PREPARED_BYTES)
