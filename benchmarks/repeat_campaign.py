@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profilers.backends.registry import open_backend
-from profilers.checking import distinct_archs, measure_networks
+from profilers.checking import measure_networks
 from profilers.defaults import DEFAULT_DEVICE
 from profilers.device import Device
 from profilers.environment import provenance
@@ -30,6 +30,7 @@ from profilers.storage import open_engine
 from search_space import command_line
 from search_space.errors import UsageError
 from search_space.progress import progress
+from search_space.space import distinct_archs
 from search_space.spaces import search_space
 
 PAGE_PATH = Path(__file__).with_suffix(".md")

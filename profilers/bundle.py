@@ -1,4 +1,4 @@
-"""`python -m profilers.bundle`: sends the blocks of a space to a Mac, and reads what the Mac measured.
+"""`python -m profilers.bundle`: sends blocks and networks of a space to a Mac, and reads what the Mac measured.
 
 Without --import it writes a folder that is copied to a Mac, where `python run_bundle.py` measures it; with --import it
 takes the `results.json` that came back into the latency table.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class BundleOptions:
     """Packs every block of a space for Core ML into a folder to run on a Mac; --import reads what came back.
 
-    To resume, run the same command again: what is converted stays.
+    To resume, run the same command again: what is converted stays. With other --blocks or --networks it adds to them.
     """
 
     space: str = "tiny"
@@ -33,8 +33,10 @@ class BundleOptions:
     """core-ml, perhaps with units= all, cpu_only, cpu_and_gpu or cpu_and_ne, and layout= plain or split_einsum."""
     out: str = ""
     """The bundle's folder; by default bundles/<space>-<layout>."""
-    limit: int = 0
-    """Only so many blocks, those that say most of the others (profilers.estimate --interpolate); 0: all."""
+    blocks: int | None = None
+    """How many blocks, those that say most of the others (profilers.estimate --interpolate); all by default."""
+    networks: int = 0
+    """How many random networks beside them, for profilers.check or profilers.transfer."""
     processes: int = 1
     """Models that are converted at once; about 1 GB of memory each."""
     import_results: Annotated[str, tyro.conf.arg(name="import")] = ""
@@ -45,11 +47,13 @@ class BundleOptions:
     """Print what was done as one JSON line on stdout."""
 
     def __post_init__(self) -> None:
-        if self.limit < 0 or self.processes < 1:
+        if (self.blocks or 0) < 0 or self.networks < 0 or self.processes < 1:
             raise UsageError(
-                f"--limit {self.limit} --processes {self.processes} was given",
-                allowed="a limit from 0, processes from 1",
+                f"--blocks {self.blocks} --networks {self.networks} --processes {self.processes} was given",
+                allowed="blocks and networks from 0, processes from 1",
             )
+        if self.blocks == 0 and not self.networks:
+            raise UsageError("--blocks 0 was given, and no networks", allowed="a bundle with something in it")
 
 
 def bundle(options: BundleOptions) -> None:
@@ -81,7 +85,8 @@ def _write(folder: Path, options: BundleOptions, device_options: "CoreMLOptions"
         options.space,
         layout=device_options.layout,
         units=[device_options.units],
-        limit=options.limit,
+        max_blocks=options.blocks,
+        num_networks=options.networks,
         num_processes=options.processes,
     )
     print(_summary(written, folder), file=sys.stderr)

@@ -23,13 +23,15 @@ class CheckOptions:
     space: str = "tiny"
     """Search space: tiny, mid or snapgen."""
     device: str = DEFAULT_DEVICE
-    """Device, with its options if any: host-onnxruntime, host-openvino:threads=2, exact..."""
+    """Device, with its options if any: host-onnxruntime, host-openvino:threads=2, exact...; or one of the table."""
     storage: str = DEFAULT_STORAGE
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
     max_rounds: int = 0
     """Samples of everything that is not known to +-1 % before: more of them help on a noisy machine; 0: 50."""
     budget: str = ""
     """Measure blocks for so long, 90s, 60m or 2h, as profilers.measure does, and guess the others."""
+    interpolate: bool = False
+    """Guess blocks that nobody measured, and measure none."""
     seed: int = 0
     """The first architecture's seed; the others follow."""
     out: str = ""
@@ -46,6 +48,8 @@ class CheckOptions:
                 f"--fit {self.fit} of {self.networks} networks was given",
                 allowed=f"at least {MIN_NETWORKS}, with at least {MIN_JUDGES} networks left to judge",
             )
+        if self.budget and self.interpolate:
+            raise UsageError("--budget and --interpolate were given", allowed="one of them: a budget guesses as well")
 
 
 def check(options: CheckOptions) -> None:
@@ -64,6 +68,7 @@ def check(options: CheckOptions) -> None:
         num_networks=options.networks,
         num_fit=options.fit or None,
         budget_s=duration_s_of(options.budget) if options.budget else None,
+        interpolate=options.interpolate,
         seed=options.seed,
         protocol=protocol_of(options.max_rounds),
     )
@@ -72,6 +77,7 @@ def check(options: CheckOptions) -> None:
         chosen = f" --fit {options.fit}" if options.fit else ""
         chosen += f" --max-rounds {options.max_rounds}" if options.max_rounds else ""
         chosen += f" --budget {options.budget}" if options.budget else ""
+        chosen += " --interpolate" if options.interpolate else ""
         chosen += f" --seed {options.seed}" if options.seed else ""
         command = f"python -m profilers.check --networks {options.networks}{chosen} --space {options.space}"
         Path(options.out).write_text(markdown(report, command=f"{command} --device {options.device}"))

@@ -17,6 +17,8 @@ class CheckReport:
 
     device: Device
     """What was measured."""
+    is_here: bool
+    """Whether it was measured now, on this machine; else the table held what it had measured."""
     space: str
     """The search space of the architectures."""
     measured_ms: tuple[float, ...]
@@ -67,7 +69,7 @@ def markdown(report: CheckReport, *, command: str) -> str:
     lines = [
         f"# Latency table against whole networks: {report.space} on {report.device.name}",
         "",
-        *provenance(report.device, command=command),
+        *provenance(report.device, command=command, is_here=report.is_here),
         "",
         text(report),
         "",

@@ -6,11 +6,14 @@ one fitted scale, the sum corrected by kind of block, and what counting multiply
 said. Everything that is fitted is judged on networks that took no part in the fit: each left out in turn, or, with
 `num_fit`, all but the first so many. The correction is stored with these figures, and estimates use it from then on;
 unless the machine was so busy that the networks do not even agree with themselves.
+
+A device that is not here, such as a Mac with a bundle, is judged by the networks that it measured there.
 """
 
 import dataclasses
 import logging
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy
 from sqlalchemy import Engine
@@ -24,6 +27,7 @@ from profilers.correction import network_features
 from profilers.correction_fit import WholeNetworks, correction_predictor, fit_correction
 from profilers.device import Device
 from profilers.estimating import BlockLatencies
+from profilers.finding_device import FoundDevice, find_device
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
 from profilers.measuring import measure_space
@@ -32,8 +36,8 @@ from profilers.protocol import Protocol
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
 from search_space.counts import count
-from search_space.errors import SnapNASError
-from search_space.space import SearchSpace, random_arch
+from search_space.errors import SnapNASError, UsageError
+from search_space.space import SearchSpace, contains, distinct_archs
 from search_space.walk import block_specs
 
 MAX_FAILED_SHARE = 0.1
@@ -50,48 +54,51 @@ def check_space(
     num_networks: int = 30,
     num_fit: int | None = None,
     budget_s: float | None = None,
+    interpolate: bool = False,
     seed: int = 0,
     protocol: Protocol | None = None,
 ) -> CheckReport:
     """Measures what is missing of the blocks, then whole networks, compares, and stores the fitted correction.
 
-    With a budget, blocks are measured for so many seconds, and those that are then still missing are guessed.
+    With a budget, blocks are measured for so many seconds, and those that are then still missing are guessed. With
+    `interpolate` none are measured. A device that is not here measures nothing: the table has to hold its networks.
+
+    Raises:
+        UsageError: It holds fewer, or a budget was given for a device that is not here.
     """
-    is_guessing = budget_s is not None
-    if budget_s is None:
-        measure_space(space, device_name, engine, protocol=protocol)
+    table = LatencyTable(engine)
+    found = find_device(device_name, table)
+    is_guessing = interpolate or budget_s is not None
+    if not found.is_here:
+        if budget_s is not None:
+            raise UsageError(
+                f"a budget was given for {device_name}, which is not here",
+                fix="give --interpolate instead: the blocks that it did not measure are guessed",
+            )
+        recorded = recorded_networks(space, found.device, table, num_wanted=num_networks)
+        measured = dict(islice(recorded.items(), num_networks))
     else:
-        measure_within(space, device_name, engine, budget_s=budget_s, protocol=protocol)
-    archs = distinct_archs(space, num_networks, seed)
-    backend, table = open_backend(device_name), LatencyTable(engine)
-    measured = measure_networks(archs, device_name, table, protocol=protocol)
+        if budget_s is not None:
+            measure_within(space, device_name, engine, budget_s=budget_s, protocol=protocol)
+        elif not interpolate:
+            measure_space(space, device_name, engine, protocol=protocol)
+        measured = measure_networks(distinct_archs(space, num_networks, seed), device_name, table, protocol=protocol)
     archs, measurements = list(measured), list(measured.values())
-    features, block_half_widths = network_features_of(archs, table, backend.device, interpolate=is_guessing)
+    features, block_half_widths = network_features_of(archs, table, found.device, interpolate=is_guessing)
     networks = WholeNetworks(
         features=features,
         block_half_widths=block_half_widths,
         measured_ms=numpy.array([measurement.median_ms for measurement in measurements]),
         space=space.name,
     )
-    report = _compare(archs, measurements, networks, backend.device, num_fit=num_fit)
+    report = _compare(archs, measurements, networks, found, num_fit=num_fit)
     if is_guessing:
         specs = {spec for arch in archs for spec in block_specs(arch)}
-        num_known = len(table.coverage(specs, backend.device).known)
+        num_known = len(table.coverage(specs, found.device).known)
         report = dataclasses.replace(report, num_blocks=len(specs), num_guessed=len(specs) - num_known)
     if report.is_quiet:
-        table.set_correction(backend.device, report.correction)
+        table.set_correction(found.device, report.correction)
     return report
-
-
-def distinct_archs(space: SearchSpace, num_networks: int, seed: int) -> list[ArchConfig]:
-    """The first so many different architectures of consecutive seeds; a small space may hold fewer."""
-    found: dict[str, ArchConfig] = {}
-    for offset in range(10 * num_networks):
-        arch = random_arch(space, seed + offset)
-        found.setdefault(arch.arch_id, arch)
-        if len(found) == num_networks:
-            break
-    return list(found.values())
 
 
 def measure_networks(
@@ -120,6 +127,25 @@ def measure_networks(
             raise SnapNASError(message)
         logger.warning("%s", message)
     found = {arch: table.measurement(backend.device, subject) for arch, subject in zip(archs, subjects, strict=True)}
+    return {arch: measurement for arch, measurement in found.items() if measurement is not None}
+
+
+def recorded_networks(
+    space: SearchSpace, device: Device, table: LatencyTable, *, num_wanted: int
+) -> dict[ArchConfig, Measurement]:
+    """The whole networks of the space that a device measured which is not here, in the order they came in.
+
+    Raises:
+        UsageError: There are fewer than wanted.
+    """
+    archs = [arch for arch, record in table.networks(device).items() if record.has_latency and contains(space, arch)]
+    if len(archs) < num_wanted:
+        raise UsageError(
+            f"{num_wanted} networks were asked for, of {device.name}, which is not here",
+            allowed=f"{len(archs)}: as many of {space.name} as it measured",
+            fix=f"let it measure more: profilers.bundle or profilers.collect with --networks {num_wanted}",
+        )
+    found = {arch: table.measurement(device, Subject.of_network(arch)) for arch in archs}
     return {arch: measurement for arch, measurement in found.items() if measurement is not None}
 
 
@@ -152,7 +178,7 @@ def _compare(
     archs: Sequence[ArchConfig],
     measurements: Sequence[Measurement],
     networks: WholeNetworks,
-    device: Device,
+    found: FoundDevice,
     *,
     num_fit: int | None,
 ) -> CheckReport:
@@ -164,7 +190,8 @@ def _compare(
     }
     correction = fit_correction(networks, num_fit=num_fit)
     return CheckReport(
-        device=device,
+        device=found.device,
+        is_here=found.is_here,
         space=networks.space,
         measured_ms=tuple(measured_ms.tolist()),
         estimated_ms=tuple(sums_ms.tolist()),

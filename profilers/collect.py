@@ -25,6 +25,8 @@ class CollectOptions:
     """The device's name, such as browser-pixel-8; made from the phone's model by default."""
     blocks: int | None = None
     """How many of the missing blocks at most, those that say most of the others; all by default."""
+    networks: int = 0
+    """How many random networks beside them, for profilers.check or profilers.transfer."""
     listen: str = "127.0.0.1"
     """Address to listen on; lan means this machine's address in its network."""
     port: int = 8060
@@ -49,8 +51,11 @@ class CollectOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port {self.port}", allowed="0 to 65535")
-        if self.blocks is not None and self.blocks < 1:
-            raise UsageError(f"--blocks {self.blocks} was given", allowed="at least 1")
+        if (self.blocks or 0) < 0 or self.networks < 0:
+            given = f"--blocks {self.blocks} --networks {self.networks} was given"
+            raise UsageError(given, allowed="blocks and networks from 0")
+        if self.blocks == 0 and not self.networks:
+            raise UsageError("--blocks 0 was given, and no networks", allowed="a job with something in it")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("half of a certificate was given", allowed="--tls-cert and --tls-key together")
         if sum((self.list, bool(self.accept), bool(self.reject))) > 1:
@@ -79,6 +84,7 @@ def collect(options: CollectOptions) -> None:
             space=options.space,
             device_name=options.name,
             max_blocks=options.blocks,
+            num_networks=options.networks,
             listen=options.listen,
             port=options.port,
             tls=tls,

@@ -88,14 +88,27 @@ def unknown_environment() -> Environment:
     )
 
 
-def provenance(device: Device, *, command: str) -> list[str]:
-    """What every page of measurements opens with: the command, when, on which hardware, with which runtime."""
+def provenance(device: Device, *, command: str, is_here: bool = True) -> list[str]:
+    """What every page of measurements opens with: the command, when, on which hardware, with which runtime.
+
+    Of a device that measured itself elsewhere, this machine's kernel and load say nothing.
+    """
     environment = record_environment()
     threads = f"{device.threads} thread{'s' if device.threads > 1 else ''}"
-    return [
+    hardware = f"{device.hardware}, {device.operating_system}"
+    lines = [
         f"- command: `{command}`",
         f"- date: {environment.recorded_at}, commit {environment.commit or 'unknown'}",
-        f"- hardware: {device.hardware}, {device.operating_system}, kernel {environment.kernel}",
+    ]
+    if not is_here:
+        return [
+            *lines,
+            f"- hardware: {hardware}, which measured itself elsewhere",
+            f"- runtime: {device.runtime}, {device.precision}, {threads}",
+        ]
+    return [
+        *lines,
+        f"- hardware: {hardware}, kernel {environment.kernel}",
         f"- runtime: {device.runtime}, {device.precision}, {threads}, Python {platform.python_version()}",
         f"- load average at the end: {environment.load_average}, governor: {environment.governor or 'not shown'}",
     ]

@@ -35,6 +35,8 @@ from profilers.tables import (
     SampleRow,
     SchemaVersion,
 )
+from search_space.arch import ArchConfig
+from search_space.arch_json import arch_from_json
 from search_space.errors import StorageError
 from search_space.specs import BlockSpec, spec_from_key
 
@@ -247,6 +249,13 @@ class LatencyTable:
         query = query.where(LatencyRow.device_id == device.device_id, LatencyRow.kind == "block")
         with self._engine.connect() as connection:
             return {spec_from_key(row.text): LatencyRecord.of_row(row) for row in connection.execute(query)}
+
+    def networks(self, device: Device) -> dict[ArchConfig, LatencyRecord]:
+        """What is known of every whole network that was ever begun on the device, oldest first."""
+        query = select(LatencyRow.text, *RECORD_COLUMNS).order_by(LatencyRow.row_id)
+        query = query.where(LatencyRow.device_id == device.device_id, LatencyRow.kind == "network")
+        with self._engine.connect() as connection:
+            return {arch_from_json(row.text): LatencyRecord.of_row(row) for row in connection.execute(query)}
 
     def medians_ms(self, device: Device) -> dict[BlockSpec, float]:
         """The milliseconds of every block that has a latency on the device."""

@@ -15,6 +15,7 @@ import sqlalchemy
 from sqlalchemy import Engine, MetaData, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.schema import CreateColumn
 
 from profilers.defaults import DEFAULT_STORAGE
 from search_space.errors import StorageError
@@ -69,9 +70,19 @@ def display_url(url: str | URL) -> str:
 
 
 def create_tables(engine: Engine, metadata: MetaData) -> None:
-    """Creates the tables that are missing; safe when many processes do so at once."""
+    """Creates missing tables, and columns that tables of an earlier version lack, whose defaults are the server's.
+
+    Safe when many processes do so at once.
+    """
     with schema_lock(engine):
         metadata.create_all(engine)
+        with engine.begin() as connection:
+            for table in metadata.sorted_tables:
+                known = {column["name"] for column in sqlalchemy.inspect(connection).get_columns(table.name)}
+                for column in table.columns:
+                    if column.name not in known:
+                        definition = CreateColumn(column).compile(dialect=engine.dialect)
+                        connection.execute(sqlalchemy.text(f"ALTER TABLE {table.name} ADD COLUMN {definition}"))
 
 
 @contextlib.contextmanager

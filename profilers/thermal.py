@@ -5,13 +5,11 @@ system shows differs: Linux has thermal zones and a counter of throttlings, macO
 nothing, and then nothing is waited for.
 """
 
-import re
-import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+from profilers.bundling.run_bundle import ThermalState, mac_thermal_state
 from search_space.progress import AbstractBar
 
 MAX_TEMPERATURE_C = 90.0
@@ -19,16 +17,6 @@ MAX_TEMPERATURE_C = 90.0
 POLL_INTERVAL_S = 2.0
 _ZONES = "class/thermal/thermal_zone*"
 _THROTTLE_COUNTERS = "devices/system/cpu/cpu*/thermal_throttle/core_throttle_count"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ThermalState:
-    """What the system shows at one moment."""
-
-    sensors: tuple[str, ...]
-    """What was read, as "name: reading"; empty where the system shows nothing."""
-    complaint: str | None
-    """Why the machine is too hot; None while it is not, or where nothing is shown."""
 
 
 class Thermometer:
@@ -40,8 +28,7 @@ class Thermometer:
 
     def read(self) -> ThermalState:
         if sys.platform == "darwin":
-            command = ["pmset", "-g", "therm"]
-            return parse_pmset(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            return mac_thermal_state()
         zones = [_read_zone(zone) for zone in sorted(self._root.glob(_ZONES))]
         num_throttled, earlier = self._throttle_count(), self._num_throttled
         self._num_throttled = num_throttled
@@ -66,18 +53,6 @@ def wait_until_cool(
     while (complaint := thermometer.read().complaint) and time.monotonic() < end_s:
         bar.advance(0, note=f"cooling down: {complaint}")
         time.sleep(poll_interval_s)
-
-
-def parse_pmset(text: str) -> ThermalState:
-    """What macOS answers to `pmset -g therm`: a speed limit in percent, or a warning level, or that there is none."""
-    limits = {name: int(value) for name, value in re.findall(r"(CPU_Speed_Limit|warning level)\D*?(\d+)", text)}
-    complaints = []
-    if limits.get("CPU_Speed_Limit", 100) < 100:
-        complaints.append(f"limited to {limits['CPU_Speed_Limit']} % speed")
-    if limits.get("warning level", 0) > 0:
-        complaints.append(f"thermal warning level {limits['warning level']}")
-    sensors = tuple(f"{name}: {value}" for name, value in limits.items())
-    return ThermalState(sensors=sensors, complaint=", ".join(complaints) or None)
 
 
 def _read_zone(zone: Path) -> ThermalState:

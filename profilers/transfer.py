@@ -22,11 +22,11 @@ class TransferOptions:
     source: Annotated[str, tyro.conf.arg(name="from")] = DEFAULT_DEVICE
     """The device whose blocks are measured."""
     target: Annotated[str, tyro.conf.arg(name="to")]
-    """The device to predict; it has to be here to measure the networks."""
+    """The device to predict: one that is here to measure networks, or one of the table that measured some elsewhere."""
     networks: int = 10
-    """How many networks to measure and fit, chosen to differ as much as they can."""
+    """How many networks to fit, chosen to differ as much as they can."""
     validate: int = 0
-    """How many more random networks to measure and judge on; 0: judge each of the fitted, left out in turn."""
+    """How many more networks to judge on; 0: judge each of the fitted, left out in turn."""
     space: str = "tiny"
     """Search space: tiny, mid or snapgen."""
     storage: str = DEFAULT_STORAGE

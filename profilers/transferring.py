@@ -18,8 +18,12 @@ import numpy
 from sqlalchemy import Engine
 
 from profilers.agreement import Agreement, FloatArray, agreement_table, judge_all, scale_predictor
-from profilers.backends.registry import open_backend
-from profilers.checking import count_predictors, distinct_archs, measure_networks, network_features_of
+from profilers.checking import (
+    count_predictors,
+    measure_networks,
+    network_features_of,
+    recorded_networks,
+)
 from profilers.correction import Correction
 from profilers.correction_fit import WholeNetworks, fit_correction
 from profilers.device import Device
@@ -28,7 +32,7 @@ from profilers.finding_device import find_device
 from profilers.latency_table import LatencyTable
 from profilers.noise_floor import TOO_BUSY, is_quiet, noise_floor_percent
 from profilers.protocol import Protocol
-from search_space.space import SearchSpace
+from search_space.space import SearchSpace, distinct_archs
 
 NUM_CANDIDATES = 200
 
@@ -41,6 +45,8 @@ class TransferReport:
     """Whose blocks are used."""
     target: Device
     """Whose networks were measured."""
+    is_here: bool
+    """Whether they were measured now; else the table held them."""
     correction: Correction
     """The scales, with their validation card."""
     noise_floor_percent: float
@@ -67,19 +73,29 @@ def transfer_space(
 ) -> TransferReport:
     """Measures a few networks on the target, fits the source's blocks to them, and stores the result.
 
-    The source need not be here: its rows may have come from a phone or from a colleague.
+    Neither need be here: the source's rows may have come from a phone or from a colleague, and so may the networks of
+    the target, among which the most different ones are taken then.
 
     Raises:
         MissingLatencyError: The source's table lacks a block of the space.
+        UsageError: The target is not here, and the table holds too few of its networks.
     """
     table = LatencyTable(engine)
-    source, target = find_device(source_name, table).device, open_backend(target_name).device
-    drawn = distinct_archs(space, num_validate + NUM_CANDIDATES, seed)
-    usual, candidates = drawn[:num_validate], drawn[num_validate:]
+    source, target = find_device(source_name, table).device, find_device(target_name, table)
+    if target.is_here:
+        drawn = distinct_archs(space, num_validate + NUM_CANDIDATES, seed)
+        usual, candidates = drawn[:num_validate], drawn[num_validate:]
+    else:
+        recorded = recorded_networks(space, target.device, table, num_wanted=num_networks + num_validate)
+        usual = candidates = list(recorded)
     features, _ = network_features_of(candidates, table, source)
-    archs = [candidates[index] for index in most_different(features, num_networks)] + usual
-    measured = measure_networks(archs, target_name, table, protocol=protocol)
-    num_fitting = sum(arch in measured for arch in archs[:num_networks])
+    chosen = [candidates[index] for index in most_different(features, num_networks)]
+    archs = chosen + [arch for arch in usual if arch not in chosen][:num_validate]
+    if target.is_here:
+        measured = measure_networks(archs, target_name, table, protocol=protocol)
+    else:
+        measured = {arch: recorded[arch] for arch in archs}
+    num_fitting = sum(arch in measured for arch in chosen)
     archs, measurements = list(measured), list(measured.values())
     features, block_half_widths = network_features_of(archs, table, source)
     networks = WholeNetworks(
@@ -94,7 +110,8 @@ def transfer_space(
     counting = count_predictors(archs, networks.measured_ms)
     report = TransferReport(
         source=source,
-        target=target,
+        target=target.device,
+        is_here=target.is_here,
         correction=correction,
         noise_floor_percent=noise_floor_percent(measurements),
         agreements=(
@@ -105,7 +122,7 @@ def transfer_space(
         ),
     )
     if report.is_quiet:
-        table.set_correction(target, correction, source=source)
+        table.set_correction(target.device, correction, source=source)
     return report
 
 
@@ -147,7 +164,9 @@ def text(report: TransferReport) -> str:
 def markdown(report: TransferReport, *, command: str) -> str:
     """The report as a page with command, hardware and date."""
     title = f"# Transfer of a latency table: {report.correction.space} on {report.target.name}"
-    return "\n".join([title, "", *provenance(report.target, command=command), "", text(report), ""])
+    return "\n".join(
+        [title, "", *provenance(report.target, command=command, is_here=report.is_here), "", text(report), ""]
+    )
 
 
 def json_document(report: TransferReport) -> dict[str, Any]:

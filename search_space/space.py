@@ -150,6 +150,17 @@ def random_arch(space: SearchSpace, seed: int) -> ArchConfig:
     return arch_from_decisions(space, decide_uniformly(space.tree, random.Random(seed)))
 
 
+def distinct_archs(space: SearchSpace, num_archs: int, seed: int) -> list[ArchConfig]:
+    """The first so many different architectures of consecutive seeds; a small space may hold fewer."""
+    found: dict[str, ArchConfig] = {}
+    for offset in range(10 * num_archs):
+        arch = random_arch(space, seed + offset)
+        found.setdefault(arch.arch_id, arch)
+        if len(found) == num_archs:
+            break
+    return list(found.values())
+
+
 def neighbours(arch: ArchConfig, space: SearchSpace) -> tuple[ArchConfig, ...]:
     """Every architecture of the space that differs from this one in one decision.
 

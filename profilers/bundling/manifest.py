@@ -20,7 +20,7 @@ from profilers.bundling.core_ml_choices import Layout, Units
 from profilers.subject import Subject
 from search_space.errors import UsageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of the bundle and of the results that come back."""
 
 MANIFEST_FILE = "manifest.json"
@@ -54,6 +54,8 @@ class BundleProtocol:
     """Weights that are unpacked and loaded at once."""
     num_loads: int = 2
     """How often each model is loaded: the first time it is compiled for the device, later it comes from a cache."""
+    max_cooling_s: float = 60.0
+    """How long a round waits at most for a hot machine to cool down."""
     seed: int = 0
     """Of the random orders."""
 
@@ -67,9 +69,7 @@ class Job:
     schema_version: int
     """Of the bundle."""
     space: str
-    """The search space whose blocks it holds."""
-    limit: int
-    """How many blocks were asked for; 0: all."""
+    """The search space whose blocks and networks it holds."""
     layout: Layout
     """How transformers are laid out."""
     converter: str
@@ -78,14 +78,14 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class BundledModel:
-    """One block as a packed Core ML package."""
+    """One block or network as a packed Core ML package."""
 
     __pydantic_config__: ClassVar[dict[str, object]] = STRICT
 
     model_id: ModelId
     """The subject's id; the file is `models/<model_id>.zip`."""
-    spec_key: str
-    """The block."""
+    subject: Subject
+    """The block or network."""
     sha256: Sha256
     """Of the packed file."""
     packed_bytes: int
@@ -93,19 +93,15 @@ class BundledModel:
     weight_bytes: int
     """Size of the weights once unpacked."""
 
-    @property
-    def subject(self) -> Subject:
-        return Subject(kind="block", text=self.spec_key)
-
 
 @dataclass(frozen=True, kw_only=True)
 class FailedModel:
-    """One block that did not convert."""
+    """One block or network that did not convert."""
 
     __pydantic_config__: ClassVar[dict[str, object]] = STRICT
 
-    spec_key: str
-    """The block."""
+    subject: Subject
+    """The block or network."""
     reason: str
     """What the converter said."""
 
@@ -127,9 +123,9 @@ class Manifest:
     sentinel: BundledModel
     """Measured again and again, to see the device's own speed move."""
     models: tuple[BundledModel, ...]
-    """Every block, in random order."""
+    """Every block, then every network."""
     failures: tuple[FailedModel, ...]
-    """Blocks that are missing, and why."""
+    """What is missing, and why."""
 
 
 def write_document(path: Path, document: object) -> None:

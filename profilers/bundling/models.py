@@ -8,7 +8,8 @@ no two weights are equal, the converter cannot merge them, so as many bytes are 
 """
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -37,6 +38,7 @@ from search_space.specs import (
     spec_from_key,
 )
 from search_space.unet import UNet, UNetByPosition, example_network_inputs
+from search_space.walk import block_specs
 
 TILE_LENGTH = 251  # prime, so that the rows of a weight differ; short, so that DEFLATE's window of 32 KiB holds many
 OUTPUT_NAME = "output"
@@ -45,7 +47,7 @@ _MIN_WEIGHT_SHARE = 0.98  # of the parameters; constants below ten numbers stand
 
 
 class ModelError(SnapNASError):
-    """A converted model is not the block it should be."""
+    """A converted model is not the block or network it should be."""
 
 
 def write_model(subject: Subject, path: Path, *, layout: Layout) -> None:
@@ -60,27 +62,39 @@ def input_names(num_inputs: int) -> tuple[str, ...]:
     return tuple(f"input_{index}" for index in range(num_inputs))
 
 
-def check_model(spec: BlockSpec, description: CoreMLDescription, *, layout: Layout) -> None:
-    """Compares a package's program with the block it was made of.
+def check_model(subject: Subject, description: CoreMLDescription, *, layout: Layout) -> None:
+    """Compares a package's program with the block, or with all blocks of the network, that it was made of.
 
     Raises:
-        ModelError: Shapes, operators or weights are not what the block needs.
+        ModelError: Shapes, operators or weights are not what they should be.
     """
     with torch.device("meta"):
-        shapes = [tuple(tensor.shape) for tensor in example_inputs(spec)]
+        match subject.kind:
+            case "block":
+                specs: Sequence[BlockSpec] = [spec_from_key(subject.text)]
+                inputs = example_inputs(specs[0])
+            case "network":
+                arch = arch_from_json(subject.text)
+                specs, inputs = block_specs(arch), tuple(example_network_inputs(arch).values())
+    shapes = {name: tuple(tensor.shape) for name, tensor in zip(input_names(len(inputs)), inputs, strict=True)}
     problems = [
-        *_differences("inputs", description.input_shapes, dict(zip(input_names(len(shapes)), shapes, strict=True))),
-        *_differences("outputs", description.output_shapes, {OUTPUT_NAME: output_shape(spec)}),
+        *_differences("inputs", description.input_shapes, shapes),
+        *_differences("outputs", description.output_shapes, {OUTPUT_NAME: output_shape(specs[-1])}),
     ]
-    expected = expected_operators(spec, layout=layout)
-    problems += _differences("operators", {name: description.operators[name] for name in expected}, expected)
+    expected = Counter[str]()
+    for spec in specs:
+        expected.update(expected_operators(spec, layout=layout))
+    if subject.kind == "network":
+        del expected["silu"]  # of the embedding, which is computed once for all residual blocks
+    problems += _differences("operators", {name: description.operators[name] for name in expected}, dict(expected))
     if description.weight_types - {"FLOAT16"}:
         problems.append(f"weights are {', '.join(sorted(description.weight_types))}")
-    needed_bytes = 2 * num_params(spec)
-    if description.weight_bytes < _MIN_WEIGHT_SHARE * needed_bytes - 1000:
+    needed_bytes = 2 * sum(map(num_params, specs))
+    if description.weight_bytes < _MIN_WEIGHT_SHARE * needed_bytes - 1000 * len(specs):
         problems.append(f"{description.weight_bytes} bytes of weights in place of {needed_bytes}")
     if problems:
-        raise ModelError(f"{spec.kind} converted wrongly: {'; '.join(problems)}")
+        name = specs[0].kind if subject.kind == "block" else "network"
+        raise ModelError(f"{name} converted wrongly: {'; '.join(problems)}")
 
 
 def output_shape(spec: BlockSpec) -> tuple[int, ...]:

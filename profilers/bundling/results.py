@@ -9,9 +9,10 @@ its model, its time and its milliseconds.
 """
 
 import dataclasses
+import datetime
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -32,7 +33,7 @@ from profilers.bundling.manifest import (
 )
 from profilers.bundling.run_bundle import Machine
 from profilers.device import Device
-from profilers.environment import unknown_environment
+from profilers.environment import Environment, unknown_environment
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
 from profilers.measurement import Sample
@@ -48,6 +49,7 @@ _Milliseconds = Annotated[float, Field(ge=1e-9, le=1e9)]
 _DeviceAndOperator = Annotated[str, Field(pattern=r"^(cpu|gpu|neural_engine) [A-Za-z0-9_.]{1,64}$")]
 _Whole = Annotated[int, Field(ge=0, lt=2**31)]
 _Text = Annotated[str, Field(pattern=r"^[\w ,.()+-]{1,100}$")]
+_Sensor = Annotated[str, Field(pattern=r"^[\w ]{1,50}: \d{1,6}$")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,18 +153,57 @@ class RoundEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnvironmentEntry:
+    """What the machine was doing when a run of the bundle began or ended."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = STRICT
+
+    kind: Literal["environment"]
+    units: Units
+    """Compute units asked for."""
+    recorded_at: Annotated[float, Field(ge=0, le=1e11)]
+    """Seconds since 1970."""
+    kernel: _Text
+    """The kernel's release."""
+    load_average: Annotated[float, Field(ge=0, le=1e6)]
+    """Runnable processes, mean of the last minute."""
+    sensors: Annotated[tuple[_Sensor, ...], Field(max_length=20)]
+    """What macOS said of its heat."""
+    is_throttled: bool | None
+    """Whether it was too hot; None where it said nothing."""
+    versions: Annotated[dict[_Text, _Text], Field(max_length=20)]
+    """Python and the libraries that took part."""
+
+    def environment(self) -> Environment:
+        """As campaigns keep it."""
+        recorded_at = datetime.datetime.fromtimestamp(self.recorded_at, datetime.UTC)
+        return dataclasses.replace(
+            unknown_environment(),
+            recorded_at=recorded_at.isoformat(timespec="seconds"),
+            kernel=self.kernel,
+            load_average=self.load_average,
+            sensors=self.sensors,
+            is_throttled=self.is_throttled,
+            versions=self.versions,
+        )
+
+
+Entry = LoadEntry | FailureEntry | RoundEntry | EnvironmentEntry
+
+
+@dataclass(frozen=True, kw_only=True)
 class BundleResults:
     """A whole `results.json`."""
 
     __pydantic_config__: ClassVar[dict[str, object]] = STRICT
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     """Of bundles and their results."""
     manifest_sha256: Sha256
     """The bundle that was measured."""
     machine: MachineRecord
     """What measured it."""
-    entries: tuple[Annotated[LoadEntry | FailureEntry | RoundEntry, Field(discriminator="kind")], ...]
+    entries: tuple[Annotated[Entry, Field(discriminator="kind")], ...]
     """Everything that happened, in order."""
 
 
@@ -195,7 +236,8 @@ def import_results(path: Path, bundle_folder: Path, engine: Engine) -> Imported:
         entries = [entry for entry in results.entries if entry.units == units]
         options = CoreMLOptions(units=units, layout=manifest.job.layout, target=results.machine.target)
         device = core_ml_device(Machine(**dataclasses.asdict(results.machine)), options)
-        importing = _Importing(table, device, manifest)
+        states = [entry.environment() for entry in entries if isinstance(entry, EnvironmentEntry)]
+        importing = _Importing(table, device, manifest, states or [unknown_environment()])
         num_new[device.name] = importing.add_rounds([entry for entry in entries if isinstance(entry, RoundEntry)])
         importing.add_loads([entry for entry in entries if isinstance(entry, LoadEntry)])
         num_failed += importing.add_failures([entry for entry in entries if isinstance(entry, FailureEntry)])
@@ -224,14 +266,23 @@ def read_results(path: Path, bundle_folder: Path) -> tuple[Manifest, BundleResul
     return manifest, results
 
 
-def _models(entry: LoadEntry | FailureEntry | RoundEntry) -> Iterable[str]:
-    return [sample.model for sample in entry.samples] if isinstance(entry, RoundEntry) else [entry.model]
+def _models(entry: Entry) -> Iterable[str]:
+    match entry:
+        case RoundEntry():
+            return [sample.model for sample in entry.samples]
+        case LoadEntry() | FailureEntry():
+            return [entry.model]
+        case EnvironmentEntry():
+            return []
 
 
 class _Importing:
     """One device of one results file on its way into the table."""
 
-    def __init__(self, table: LatencyTable, device: Device, manifest: Manifest) -> None:
+    def __init__(
+        self, table: LatencyTable, device: Device, manifest: Manifest, environments: Sequence[Environment]
+    ) -> None:
+        self._environments = environments  # in the order of time
         self._table = table
         self._device = device
         self._manifest = manifest
@@ -251,14 +302,15 @@ class _Importing:
         campaign_id = None
         if num_new:
             protocol = json.dumps(dataclasses.asdict(self._manifest.protocol))
-            campaign_id = self._table.start_campaign(self._device, protocol=protocol, environment=unknown_environment())
+            before = self._environments[0]
+            campaign_id = self._table.start_campaign(self._device, protocol=protocol, environment=before)
             self._table.add_samples(self._device, new, campaign_id=campaign_id)
         enough = [subject for subject in found if len(found[subject]) >= self._manifest.protocol.min_rounds]
         records = self._table.records(self._device, enough)
         if num_new or any(record.status == "sampling" for record in records.values()):  # an import was killed here
             self._table.settle(self._device, enough)
         if campaign_id is not None:
-            self._table.finish_campaign(campaign_id, environment=unknown_environment())
+            self._table.finish_campaign(campaign_id, environment=self._environments[-1])
         return num_new
 
     def add_loads(self, loads: Iterable[LoadEntry]) -> None:

@@ -8,7 +8,8 @@
 
 Every model is measured once a round, in a new random order each round, because a machine that gets slower while it
 works would otherwise make the later models look slow. One fixed model, the sentinel, is measured again and again to see
-by how much. Nothing is corrected here: what was timed is written down, and judged where the results are read.
+by how much. Nothing is corrected here: what was timed is written down, with the state of the machine, and judged where
+the results are read. A Mac that says it is too hot is left alone for up to a minute before the next round.
 
 Every round is kept when it ends. To resume, run the same command again. At the end, and after Ctrl-C, results.json
 holds everything so far: send it back to `python -m profilers.bundle --import results.json`. This is one long file
@@ -39,13 +40,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 UNITS = ("all", "cpu_only", "cpu_and_gpu", "cpu_and_ne")
 
 MIN_WARM_UP_RUNS = 2
 MIN_WARM_UP_S = 0.05  # a cold small block can take 39 times its median
 MIN_SAMPLE_S = 0.001  # enough for the clock
 SAMPLES_PER_PROBE = 3  # of the sentinel, of which the median counts
+COOLING_POLL_S = 2.0
 
 DIED = "the process died while it loaded this model"
 
@@ -72,7 +74,18 @@ class Rules:
     sentinel_every: int
     max_group_bytes: int
     num_loads: int
+    max_cooling_s: float
     seed: int
+
+
+@dataclass(frozen=True)
+class ThermalState:
+    """What a machine shows of its heat at one moment."""
+
+    sensors: tuple[str, ...]
+    """What was read, as "name: reading"; empty where the system shows nothing."""
+    complaint: str | None
+    """Why the machine is too hot; None while it is not, or where nothing is shown."""
 
 
 class Runner(Protocol):
@@ -201,7 +214,15 @@ def _measure_bundle(
                 archive_path = folder / "models" / f"{model_id}.zip"
                 return load_packed(archive_path, units=units, remote=remote, num_loads=rules.num_loads, events=events)
 
-            measure(sizes, load, sentinel_id=sentinel_id, rules=rules, units=units, journal=journal)
+            measure(
+                sizes,
+                load,
+                sentinel_id=sentinel_id,
+                rules=rules,
+                units=units,
+                journal=journal,
+                read_thermal=mac_thermal_state,
+            )
     finally:
         journal.write_results(results_path)
         journal.close()
@@ -219,6 +240,7 @@ def measure(
     rules: Rules,
     units: str,
     journal: "Journal",
+    read_thermal: Callable[[], ThermalState],
 ) -> None:
     """Measures what the journal does not hold yet.
 
@@ -229,7 +251,9 @@ def measure(
         rules: The measuring rules.
         units: The compute units, for the journal.
         journal: Where everything is kept.
+        read_thermal: Says how hot the machine is.
     """
+    journal.add("environment", units, **environment_facts(read_thermal()))
     failed = journal.failed(units)
     samples_ms = journal.samples_ms(units)
     for group in groups({name: size for name, size in sizes.items() if name not in failed}, rules.max_group_bytes):
@@ -253,11 +277,13 @@ def measure(
             )
         _say(f"{units}: loaded {len(runners)} of {len(active)} models")
         while runners:
+            wait_until_cool(read_thermal, max_wait_s=rules.max_cooling_s)
             _measure_round(runners, sentinel, samples_ms, rules=rules, units=units, journal=journal)
             for name in [name for name in runners if is_finished(samples_ms[name], rules)]:
                 del runners[name]
         num_done = sum(is_finished(samples, rules) for samples in samples_ms.values())
         _say(f"{units}: {num_done} of {len(sizes)} models measured")
+    journal.add("environment", units, **environment_facts(read_thermal()))
 
 
 def _measure_round(
@@ -399,6 +425,50 @@ class Journal:
         self._file.write(json.dumps(document, allow_nan=False).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+# The machine: how hot it is, and what else it was doing.
+
+
+def wait_until_cool(
+    read_thermal: Callable[[], ThermalState], *, max_wait_s: float, poll_s: float = COOLING_POLL_S
+) -> None:
+    """Waits while the machine is too hot, but not for ever, and says so."""
+    end_s = time.monotonic() + max_wait_s
+    while (complaint := read_thermal().complaint) and time.monotonic() < end_s:
+        _say(f"cooling down: {complaint}")
+        time.sleep(poll_s)
+
+
+def environment_facts(thermal: ThermalState) -> dict[str, Any]:
+    """What the machine was doing, to explain a strange row afterwards; nothing of it is part of a key."""
+    return {
+        "recorded_at": time.time(),
+        "kernel": platform.release(),
+        "load_average": os.getloadavg()[0],
+        "sensors": thermal.sensors,
+        "is_throttled": thermal.complaint is not None if thermal.sensors else None,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in ("coremltools", "numpy")},
+        },
+    }
+
+
+def mac_thermal_state() -> ThermalState:
+    return parse_pmset(_command("pmset", "-g", "therm"))
+
+
+def parse_pmset(text: str) -> ThermalState:
+    """What macOS answers to `pmset -g therm`: a speed limit in percent, or a warning level, or that there is none."""
+    limits = {name: int(value) for name, value in re.findall(r"(CPU_Speed_Limit|warning level)\D*?(\d+)", text)}
+    complaints = []
+    if limits.get("CPU_Speed_Limit", 100) < 100:
+        complaints.append(f"limited to {limits['CPU_Speed_Limit']} % speed")
+    if limits.get("warning level", 0) > 0:
+        complaints.append(f"thermal warning level {limits['warning level']}")
+    sensors = tuple(f"{name}: {value}" for name, value in limits.items())
+    return ThermalState(sensors=sensors, complaint=", ".join(complaints) or None)
 
 
 # Core ML: only these parts need a Mac.

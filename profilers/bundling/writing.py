@@ -1,8 +1,8 @@
-"""Writes a bundle: every distinct block of a space as a checked Core ML package, packed.
+"""Writes a bundle: distinct blocks of a space, and whole networks, as checked Core ML packages, packed.
 
 A model's file appears under its name only when it has been converted, checked and packed, so a run that is killed and
-repeated converts nothing twice. Conversion is the slow part (about a second of one core for a small block, most of it
-spent in coremltools' passes) and runs in as many processes as are asked for.
+repeated converts nothing twice, and a folder with blocks can be given networks later. Conversion is the slow part: a
+second of one core for a small block, most of it in coremltools' passes. It runs in as many processes as are asked for.
 """
 
 import itertools
@@ -34,17 +34,18 @@ from profilers.bundling.manifest import (
     write_document,
 )
 from profilers.bundling.packing import pack
+from profilers.memory import counts_of
 from profilers.preparing import full_disk_error
 from profilers.sentinel import SENTINEL
 from profilers.subject import Subject
-from search_space.counts import weight_bytes
 from search_space.errors import UsageError
 from search_space.progress import progress
-from search_space.space import reachable_specs
+from search_space.space import distinct_archs, reachable_specs
 from search_space.spaces import search_space
-from search_space.specs import BlockSpec, spec_from_key
+from search_space.specs import BlockSpec
 
 MODELS_FOLDER = "models"
+_BYTES_PER_NUMBER = 2  # float16
 _CONVERSIONS_PER_PROCESS = 200  # then a fresh one takes over: the converter keeps some memory of every model
 
 
@@ -74,7 +75,8 @@ def write_bundle(
     *,
     layout: Layout,
     units: Sequence[Units],
-    limit: int = 0,
+    max_blocks: int | None = None,
+    num_networks: int = 0,
     num_processes: int = 1,
 ) -> WrittenBundle:
     """Writes the bundle of a space, or what is missing of it.
@@ -84,33 +86,35 @@ def write_bundle(
         space_name: A name of `search_space.spaces`.
         layout: How transformers are laid out.
         units: The compute units that the Mac is asked to measure on.
-        limit: Only so many blocks, of every kind some; 0: all.
+        max_blocks: Only so many blocks, of every kind some; None: all.
+        num_networks: Whole networks beside them, those that `profilers.check` draws as well.
         num_processes: Models that are converted at once.
     """
     start_s = time.monotonic()
     job = Job(
         schema_version=SCHEMA_VERSION,
         space=space_name,
-        limit=limit,
         layout=layout,
         converter=f"coremltools {version('coremltools')}, torch {version('torch')}",
     )
     _begin(folder, job)
-    subjects = [Subject.of_block(spec) for spec in chosen_specs(reachable_specs(search_space(space_name)), limit)]
+    space = search_space(space_name)
+    subjects = [Subject.of_block(spec) for spec in chosen_specs(reachable_specs(space), max_blocks)]
+    subjects += [Subject.of_network(arch) for arch in distinct_archs(space, num_networks, seed=0)]
     wanted = list(dict.fromkeys([SENTINEL, *subjects]))
     missing = [subject for subject in wanted if not _model_path(folder, subject).is_file()]
     failures = _convert_all(
         missing, folder, layout=layout, num_processes=num_processes, num_done=len(wanted) - len(missing)
     )
     shutil.copyfile(Path(__file__).with_name(RUNNER_FILE), folder / RUNNER_FILE)
-    failed = {failure.spec_key for failure in failures}
+    failed = {failure.subject for failure in failures}
     manifest = Manifest(
         job=job,
         units=tuple(units),
         protocol=BundleProtocol(),
         runner_sha256=file_sha256(folder / RUNNER_FILE),
         sentinel=_bundled(folder, SENTINEL),
-        models=tuple(_bundled(folder, subject) for subject in subjects if subject.text not in failed),
+        models=tuple(_bundled(folder, subject) for subject in subjects if subject not in failed),
         failures=tuple(failures),
     )
     write_document(folder / MANIFEST_FILE, manifest)
@@ -122,9 +126,9 @@ def write_bundle(
     )
 
 
-def chosen_specs(specs: Sequence[BlockSpec], limit: int) -> list[BlockSpec]:
+def chosen_specs(specs: Sequence[BlockSpec], max_blocks: int | None) -> list[BlockSpec]:
     """All blocks, or so many of them: those that say most of the others."""
-    return list(itertools.islice(telling_order(specs), limit)) if limit else list(specs)
+    return list(specs) if max_blocks is None else list(itertools.islice(telling_order(specs), max_blocks))
 
 
 def _begin(folder: Path, job: Job) -> None:
@@ -183,13 +187,13 @@ def _convert(subject: Subject, folder: Path, layout: Layout) -> FailedModel | No
         package = Path(workplace) / f"{subject.subject_id}.mlpackage"
         try:
             write_model(subject, package, layout=layout)
-            check_model(spec_from_key(subject.text), read_core_ml(package), layout=layout)
+            check_model(subject, read_core_ml(package), layout=layout)
             pack(package, _model_path(folder, subject))
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             if full_disk := full_disk_error(package, reason) or full_disk_error(_model_path(folder, subject), reason):
                 raise full_disk from error
-            return FailedModel(spec_key=subject.text, reason=reason[:1000])  # what cannot be converted is a row as well
+            return FailedModel(subject=subject, reason=reason[:1000])  # what cannot be converted is a row as well
     return None
 
 
@@ -197,10 +201,10 @@ def _bundled(folder: Path, subject: Subject) -> BundledModel:
     path = _model_path(folder, subject)
     return BundledModel(
         model_id=subject.subject_id,
-        spec_key=subject.text,
+        subject=subject,
         sha256=file_sha256(path),
         packed_bytes=path.stat().st_size,
-        weight_bytes=weight_bytes(spec_from_key(subject.text), bytes_per_number=2),
+        weight_bytes=_BYTES_PER_NUMBER * counts_of(subject).num_params,
     )
 
 

@@ -31,10 +31,10 @@ _PROVENANCE = {"source": "a page, accepted by a person", "environment": "of the 
 
 @dataclass(frozen=True, kw_only=True)
 class Outlier:
-    """A block whose latency does not fit the rest of its device."""
+    """A block or network whose latency does not fit the rest of its device."""
 
     subject: Subject
-    """The block."""
+    """The block or network."""
     median_ms: float
     """As the phone measured it."""
     expected_ms: float
@@ -48,9 +48,9 @@ class Accepted:
     device: Device
     """The device as it is stored."""
     num_measured: int
-    """Blocks with a latency."""
+    """Blocks and networks with a latency."""
     num_failed: int
-    """Blocks that the phone could not run."""
+    """Those that the phone could not run."""
 
 
 def accept(job: Job, store: JobStore, table: LatencyTable, engine: Engine, *, with_outliers: bool = False) -> Accepted:
@@ -66,7 +66,7 @@ def accept(job: Job, store: JobStore, table: LatencyTable, engine: Engine, *, wi
     found = outliers(job.device, samples, table)
     if found and not with_outliers and job.status != "accepted":
         raise UsageError(
-            f"{len(found)} of {len(samples)} blocks of the job {job.job_id} do not fit what other devices say",
+            f"{len(found)} of {len(samples)} {job.what} of the job {job.job_id} do not fit what other devices say",
             fix="look at them with --list, then --accept again and --with-outliers, or --reject",
         )
     table.add_device(job.device)
@@ -86,7 +86,7 @@ def accept(job: Job, store: JobStore, table: LatencyTable, engine: Engine, *, wi
 
 
 def outliers(device: Device, samples: Mapping[Subject, Sequence[Sample]], table: LatencyTable) -> tuple[Outlier, ...]:
-    """The blocks that fit none of the other devices in the table."""
+    """The blocks and networks that fit none of the other devices in the table."""
     medians_ms = {subject: measurement_of(taken).median_ms for subject, taken in samples.items()}
     expectations = [
         expected

@@ -3,7 +3,7 @@
     GET  /, /page.js, /runtime/...   the page; open to everybody, it holds nothing
     POST /api/claim                  {token, session key, ...} -> the job; once for each token
     GET  /api/job                    the job again, after a reload
-    GET  /api/models/KEY             a block as ONNX
+    GET  /api/models/KEY             a block or network as ONNX
     POST /api/portions               raw samples into quarantine -> the next portion
 
 A token comes in the body of one POST. The URL carries it behind the "#", which a browser never sends.
@@ -43,7 +43,7 @@ class Report:
     job_id: str
     """The job."""
     num_done: int
-    """Samples so far; blocks that are known count as whole."""
+    """Samples so far; what is known counts as whole."""
     num_total: int
     """Samples at most."""
 
@@ -64,7 +64,7 @@ class CollectingApplication:
         Args:
             store: Where jobs and portions are.
             table: Says which blocks a device lacks; only read.
-            models: The blocks as ONNX.
+            models: What is measured, as ONNX.
             on_progress: Called whenever a page learns how far its job is.
         """
         self._store = store
@@ -119,7 +119,7 @@ class CollectingApplication:
         assert job.plan is not None
         content = self._models.model(job.plan, key)
         if content is None:
-            return error_response(404, "this block is not part of the job")
+            return error_response(404, "this model is not part of the job")
         return Response(status=200, content=content, content_type="application/octet-stream")
 
     def _keep_portion(self, job: Job, request: Request) -> Response:
@@ -157,7 +157,8 @@ class CollectingApplication:
             "plan_id": job.plan.plan_id,
             "space": job.space,
             "device": job.device.name,
-            "num_blocks": len(job.plan.subjects),
+            "num_subjects": len(job.plan.subjects),
+            "what": job.what,
             "num_done": num_done,
             "num_total": num_total,
             "sentinel": {

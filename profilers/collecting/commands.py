@@ -40,6 +40,7 @@ def serve_job(
     space: str,
     device_name: str,
     max_blocks: int | None,
+    num_networks: int,
     listen: str,
     port: int,
     tls: Tls | None,
@@ -51,7 +52,7 @@ def serve_job(
         raise UsageError(f"--name {device_name!r} was given", allowed="up to 40 letters, digits, dots and dashes")
     address = _address(listen)
     store, table = JobStore(engine), LatencyTable(engine)
-    _, token = store.create(space=space, device_name=device_name, max_blocks=max_blocks)
+    _, token = store.create(space=space, device_name=device_name, max_blocks=max_blocks, num_networks=num_networks)
     reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="snapnas-collecting-") as folder:
         application = CollectingApplication(store, table, ModelFolder(Path(folder)), on_progress=reports.put)
@@ -88,8 +89,10 @@ def list_jobs(engine: Engine) -> Result:
 def accept_job(engine: Engine, job_id: str, *, with_outliers: bool) -> Result:
     """Takes a job into the latency table."""
     store = JobStore(engine)
-    accepted = accept(store.job(job_id), store, LatencyTable(engine), engine, with_outliers=with_outliers)
-    text = f"{accepted.device.name} ({accepted.device.device_id}): {accepted.num_measured} blocks are in the table"
+    job = store.job(job_id)
+    accepted = accept(job, store, LatencyTable(engine), engine, with_outliers=with_outliers)
+    name = f"{accepted.device.name} ({accepted.device.device_id})"
+    text = f"{name}: {accepted.num_measured} {job.what} are in the table"
     if accepted.num_failed:
         text += f", {accepted.num_failed} failed"
     return text, {
@@ -121,7 +124,7 @@ def _result(job: Job, store: JobStore, table: LatencyTable) -> Result:
     device = job.device.name if job.device else job.device_name or "no phone yet"
     created = datetime.datetime.fromtimestamp(job.created_at, datetime.UTC).isoformat(timespec="seconds")
     num_samples = sum(map(len, samples.values()))
-    lines = [f"{job.job_id}  {created}  {job.status:10}  {device}, {job.space}: {len(samples)} blocks, "]
+    lines = [f"{job.job_id}  {created}  {job.status:10}  {device}, {job.space}: {len(samples)} {job.what}, "]
     lines[0] += f"{num_samples} samples, {len(failures)} failed, {len(found)} do not fit other devices"
     lines += [_outlier_line(outlier) for outlier in found[:_MAX_SHOWN_OUTLIERS]]
     if job.status == "complete":
@@ -133,7 +136,8 @@ def _result(job: Job, store: JobStore, table: LatencyTable) -> Result:
         "space": job.space,
         "device": device,
         "device_id": job.device.device_id if job.device else None,
-        "num_blocks": len(samples),
+        "num_blocks": sum(subject.kind == "block" for subject in samples),
+        "num_networks": sum(subject.kind == "network" for subject in samples),
         "num_samples": num_samples,
         "num_failed": len(failures),
         "outliers": [

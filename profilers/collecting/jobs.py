@@ -39,7 +39,7 @@ class TokenUsedError(SnapNASError):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One list of blocks for one device."""
+    """One list of blocks and networks for one device."""
 
     job_id: str
     """12 hex digits; what a person types to accept it."""
@@ -49,6 +49,8 @@ class Job:
     """The name that was given with the job, or empty."""
     max_blocks: int | None
     """How many blocks at most; None for all that are missing."""
+    num_networks: int
+    """How many whole networks beside them, those that `profilers.check` draws as well."""
     created_at: float
     """Seconds since 1970."""
     status: Status
@@ -56,9 +58,14 @@ class Job:
     device: Device | None
     """None before a page claimed the job, and so is the plan."""
     plan: Plan | None
-    """The blocks asked for."""
+    """The blocks and networks asked for."""
     campaign_id: int | None
     """The latency table's campaign, once it is being accepted."""
+
+    @property
+    def what(self) -> str:
+        """What it asks for, in a word for people."""
+        return "blocks and networks" if self.num_networks else "blocks"
 
 
 class JobStore:
@@ -71,7 +78,7 @@ class JobStore:
 
     # Jobs
 
-    def create(self, *, space: str, device_name: str, max_blocks: int | None) -> tuple[Job, str]:
+    def create(self, *, space: str, device_name: str, max_blocks: int | None, num_networks: int = 0) -> tuple[Job, str]:
         """Opens a job; returns it with the token that one page can claim it with."""
         job_id, token = secrets.token_hex(6), new_secret()
         row = JobRow(
@@ -79,6 +86,7 @@ class JobStore:
             space=space,
             device_name=device_name,
             max_blocks=max_blocks,
+            num_networks=num_networks,
             created_at=self._clock_s(),
             token_hash=hash_secret(token),
             token_expires_at=self._clock_s() + TOKEN_LIFETIME_S,
@@ -208,6 +216,7 @@ def _job(row: JobRow) -> Job:
         space=row.space,
         device_name=row.device_name,
         max_blocks=row.max_blocks,
+        num_networks=row.num_networks,
         created_at=row.created_at,
         status=cast(Status, row.status),
         device=None if row.device is None else Device.from_json(row.device),

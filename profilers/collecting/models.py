@@ -1,4 +1,4 @@
-"""The models that are sent to a page: every block as ONNX, written when it is first asked for."""
+"""The models that are sent to a page: every block or network as ONNX, written when it is first asked for."""
 
 import threading
 from pathlib import Path
@@ -9,14 +9,14 @@ from profilers.subject import Subject
 
 
 class ModelFolder:
-    """Models in a folder of their own, by the key of their block. Safe to use from many threads."""
+    """Models in a folder of their own, by the key of their subject. Safe to use from many threads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()  # torch's exporter runs once at a time
 
     def model(self, plan: Plan, key: str) -> bytes | None:
-        """The ONNX file of a block of the plan, or of the sentinel; None for any other key."""
+        """The ONNX file of a subject of the plan, or of the sentinel; None for any other key."""
         by_key = {subject.subject_id: subject for subject in (SENTINEL, *plan.subjects)}
         if key not in by_key:
             return None

@@ -13,8 +13,9 @@ from profilers.collecting.plan import Plan
 from profilers.collecting.user_agent import Browser, reduce_user_agent
 from profilers.device import Device
 from profilers.latency_table import LatencyTable
+from profilers.subject import Subject
 from search_space.errors import UsageError
-from search_space.space import reachable_specs
+from search_space.space import distinct_archs, reachable_specs
 from search_space.spaces import search_space
 
 
@@ -44,17 +45,23 @@ def device_name_of(browser: Browser) -> str:
 
 
 def make_plan(job: Job, device: Device, table: LatencyTable) -> Plan:
-    """The blocks of the job's space that the table lacks for the device; where the job takes only some, those that
-    say most of the others.
+    """The blocks of the job's space, and the networks, that the table lacks for the device; where the job takes only
+    some blocks, those that say most of the others.
 
     Raises:
         UsageError: The table lacks none.
     """
-    coverage = table.coverage(reachable_specs(search_space(job.space)), device)
-    if not coverage.missing:
-        raise UsageError(f"nothing to measure: the table holds every block of {job.space} for {device.name}")
+    space = search_space(job.space)
+    coverage = table.coverage(reachable_specs(space), device)
     specs = list(coverage.missing)
     if job.max_blocks is not None:
         specs = list(itertools.islice(telling_order(specs, known=coverage.known), job.max_blocks))
+    networks = list(map(Subject.of_network, distinct_archs(space, job.num_networks, seed=0)))
+    records = table.records(device, networks)
+    missing = [network for network in networks if network not in records or records[network].status == "sampling"]
+    subjects = [*map(Subject.of_block, specs), *missing]
+    if not subjects:
+        wanted = "every block" if not networks else "every block and network"
+        raise UsageError(f"nothing to measure: the table holds {wanted} of {job.space} for {device.name}")
     nonce = secrets.token_hex(16)
-    return Plan.of_specs(specs, seed=int(nonce[:8], 16), nonce=nonce)
+    return Plan.of_subjects(subjects, seed=int(nonce[:8], 16), nonce=nonce)

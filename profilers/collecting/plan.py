@@ -1,9 +1,9 @@
-"""What a job asks for, and what it asks for next: a pure function of the blocks and of what came in so far.
+"""What a job asks for, and what it asks for next: a pure function of its subjects and of what came in so far.
 
-The page knows no rules. It gets a portion of a round, block by block in the order the server drew, and sends the
-samples back; whether a block is known well enough is decided here, from raw samples, by the rules of every other
-device, except that it has fewer rounds. So a page that was closed goes on with the portion it had, and nothing about a
-campaign lives in the page.
+The page knows no rules. It gets a portion of a round, subject by subject in the order the server drew, and sends the
+samples back; whether one is known well enough is decided here, from raw samples, by the rules of every other device,
+except that it has fewer rounds. So a page that was closed goes on with the portion it had, and nothing about a campaign
+lives in the page.
 """
 
 import hashlib
@@ -18,11 +18,10 @@ from typing import Self
 
 from profilers.collecting.messages import Portion
 from profilers.measurement import Sample
+from profilers.memory import portions
 from profilers.protocol import Protocol, is_finished
 from profilers.sentinel import has_moved, local_sentinels_ms
 from profilers.subject import Subject
-from search_space.counts import weight_bytes
-from search_space.specs import BlockSpec, spec_from_key
 
 PROTOCOL = Protocol(max_rounds=28)  # a page has to stay open all the while
 MAX_GROUP_BYTES = 64 * 2**20  # a tab of a phone is closed when it takes some hundred MB
@@ -32,46 +31,43 @@ _CLOCK_TOLERANCE_MS = 2.0  # a phone's clock may be that coarse
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The blocks of a job, in groups that fit into a phone's memory together."""
+    """The blocks and networks of a job, in groups that fit into a phone's memory together."""
 
     plan_id: str
-    """32 hex digits of a hash over a random number and the blocks: an answer to another question does not have it."""
+    """32 hex digits of a hash over a random number and the subjects: an answer to another question does not have it."""
     seed: int
     """Of the random orders."""
     groups: tuple[tuple[Subject, ...], ...]
-    """Every block is in exactly one group."""
+    """Every subject is in exactly one group."""
 
     @classmethod
-    def of_specs(cls, specs: Sequence[BlockSpec], *, seed: int, nonce: str) -> Self:
-        """Groups the blocks in a random order, so that equal kinds do not share one group."""
-        shuffled = list(specs)
-        random.Random(seed).shuffle(shuffled)
-        groups: list[list[Subject]] = []
-        room_bytes = 0
-        for spec in shuffled:
-            if not groups or weight_bytes(spec) > room_bytes:
-                groups.append([])
-                room_bytes = MAX_GROUP_BYTES
-            groups[-1].append(Subject.of_block(spec))
-            room_bytes -= weight_bytes(spec)
-        subjects = [subject.subject_id for group in groups for subject in group]
-        plan_id = hashlib.sha256("\n".join([nonce, *subjects]).encode()).hexdigest()[:32]
-        return cls(plan_id=plan_id, seed=seed, groups=tuple(map(tuple, groups)))
+    def of_subjects(cls, subjects: Sequence[Subject], *, seed: int, nonce: str) -> Self:
+        """Groups the subjects in a random order, so that equal kinds do not share one group."""
+        shuffled = random.Random(seed).sample(subjects, len(subjects))
+        groups = tuple(map(tuple, portions(shuffled, MAX_GROUP_BYTES)))
+        keys = [subject.subject_id for group in groups for subject in group]
+        plan_id = hashlib.sha256("\n".join([nonce, *keys]).encode()).hexdigest()[:32]
+        return cls(plan_id=plan_id, seed=seed, groups=groups)
 
     @property
     def subjects(self) -> tuple[Subject, ...]:
         return tuple(subject for group in self.groups for subject in group)
 
     def to_json(self) -> str:
-        groups = [[subject.text for subject in group] for group in self.groups]
+        groups = [[{"kind": subject.kind, "text": subject.text} for subject in group] for group in self.groups]
         return json.dumps({"plan_id": self.plan_id, "seed": self.seed, "groups": groups})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Reads what `to_json` wrote into our own database."""
         document = json.loads(text)
-        groups = tuple(tuple(Subject.of_block(spec_from_key(key)) for key in group) for group in document["groups"])
+        groups = tuple(tuple(_subject(entry) for entry in group) for group in document["groups"])
         return cls(plan_id=document["plan_id"], seed=document["seed"], groups=groups)
+
+
+def _subject(entry: dict[str, str] | str) -> Subject:
+    """What a plan holds; those of an earlier version held the texts of blocks."""
+    return Subject(kind="block", text=entry) if isinstance(entry, str) else Subject(**entry)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +138,7 @@ def progress_of(plan: Plan, work: Work | None) -> tuple[int, int]:
 def samples_of(
     plan: Plan, received: Sequence[Received], *, reference_ms: float | None = None
 ) -> tuple[dict[Subject, list[Sample]], dict[str, str]]:
-    """Every block's samples, drift divided out, and the reason of every block that failed, by its key.
+    """Every subject's samples, drift divided out, and the reason of every one that failed, by its key.
 
     Args:
         plan: What was asked for.

@@ -12,7 +12,7 @@ class CollectingBase(DeclarativeBase):
 
 
 class JobRow(CollectingBase):
-    """One job: a list of blocks for one device, opened by one token."""
+    """One job: a list of blocks and networks for one device, opened by one token."""
 
     __tablename__ = "collecting_jobs"
 
@@ -21,6 +21,7 @@ class JobRow(CollectingBase):
     device_name: Mapped[str]
     """Given with the job, or empty: then the phone's model names it."""
     max_blocks: Mapped[int | None]
+    num_networks: Mapped[int] = mapped_column(server_default="0")
     created_at: Mapped[float]
     """Seconds since 1970, and so are the other times."""
     token_hash: Mapped[str] = mapped_column(String(64))
@@ -31,7 +32,7 @@ class JobRow(CollectingBase):
     device: Mapped[str | None]
     """The JSON of `Device`."""
     plan: Mapped[str | None]
-    """The JSON of the blocks asked for, group by group."""
+    """The JSON of the blocks and networks asked for, group by group."""
     status: Mapped[str]
     """waiting, collecting, complete, accepted or rejected."""
     campaign_id: Mapped[int | None]

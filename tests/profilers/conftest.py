@@ -58,5 +58,19 @@ def small_specs() -> tuple[BlockSpec, ...]:
 
 
 @pytest.fixture
+def phone() -> Device:
+    """A device that is not here."""
+    return Device(
+        name="browser-pixel-8",
+        backend="browser",
+        hardware="a phone",
+        operating_system="Android 16",
+        runtime="a browser",
+        precision="fp32",
+        threads=4,
+    )
+
+
+@pytest.fixture
 def quick_protocol() -> Protocol:
     return Protocol(min_rounds=3, max_rounds=4, num_calibration_probes=3, time_limit_s=20)

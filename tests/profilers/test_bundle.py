@@ -15,7 +15,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_a_bundle_is_written_twice_and_converted_once(tmp_path: Path) -> None:
-    arguments = ["--limit", "1", "--out", str(tmp_path / "bundle"), "--json"]
+    arguments = ["--blocks", "1", "--out", str(tmp_path / "bundle"), "--json"]
     first, second = _run(*arguments, "--processes", "2"), _run(*arguments)
     assert first.returncode == second.returncode == 0, first.stderr
     assert json.loads(first.stdout)["num_converted_now"] == 2  # the block and the sentinel
@@ -29,7 +29,8 @@ def test_a_bundle_is_written_twice_and_converted_once(tmp_path: Path) -> None:
         (["--device", "host-torch"], "core-ml"),
         (["--device", "core-ml:units=ane"], "cpu_and_ne"),
         (["--device", "core-ml:target=iphone"], "--connected iphone"),
-        (["--limit", "-1"], "a limit from 0"),
+        (["--blocks", "-1"], "from 0"),
+        (["--blocks", "0"], "something in it"),
         (["--import", "nowhere.json"], "nowhere.json"),
     ],
 )

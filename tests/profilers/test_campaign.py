@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend, exact_latency_ms
 from profilers.backends.registry import open_backend
+from profilers.bundling.run_bundle import ThermalState
 from profilers.campaign import run_campaign
 from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable
@@ -28,7 +29,6 @@ from profilers.protocol import Protocol, is_finished, protocol_of
 from profilers.sentinel import SENTINEL, has_moved, local_sentinels_ms
 from profilers.storage import open_engine
 from profilers.subject import Subject
-from profilers.thermal import ThermalState
 from profilers.worker_client import Worker
 from search_space.errors import StorageError, UsageError
 from search_space.space import random_arch

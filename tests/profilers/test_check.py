@@ -8,20 +8,25 @@ from sqlalchemy import Engine
 
 from profilers.backends.abstract import AbstractBackend
 from profilers.backends.exact import ExactBackend
+from profilers.budgeted import measure_within
 from profilers.campaign import run_campaign
 from profilers.check import CheckOptions
 from profilers.check_report import CheckReport, json_document, markdown, text
-from profilers.checking import check_space, distinct_archs, measure_networks
+from profilers.checking import check_space, measure_networks
 from profilers.correction import GROUPS
+from profilers.device import Device
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement, Sample
+from profilers.measuring import measure_space
 from profilers.noise_floor import noise_floor_percent
 from profilers.protocol import Protocol
 from profilers.sentinel import SENTINEL
 from profilers.storage import open_engine
 from profilers.subject import Subject
 from search_space.errors import SnapNASError, UsageError
+from search_space.space import distinct_archs
 from search_space.spaces import search_space
+from tests.profilers.moved_rows import move_rows
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +81,36 @@ def test_blocks_that_no_time_was_left_for_are_guessed(sqlite_engine: Engine) -> 
     assert f"{report.num_guessed} of their {report.num_blocks} distinct blocks were guessed" in text(report)
     assert 0.1 < report.agreements[0].mape_percent < 10
     assert LatencyTable(sqlite_engine).correction(ExactBackend().device) == report.correction
+
+
+def test_a_device_that_is_not_here_is_judged_by_what_it_measured(
+    sqlite_engine: Engine, phone: Device, quick_protocol: Protocol
+) -> None:
+    space, table = search_space("tiny"), LatencyTable(sqlite_engine)
+    measure_space(space, "exact", sqlite_engine, protocol=quick_protocol)
+    measure_networks(distinct_archs(space, 8, seed=0), "exact", table, protocol=quick_protocol)
+    move_rows(sqlite_engine, phone, kind="block")
+    move_rows(sqlite_engine, phone, kind="network")
+    report = check_space(space, phone.name, sqlite_engine, num_networks=8, num_fit=5)
+    assert (report.device, report.is_here, len(report.measured_ms)) == (phone, False, 8)
+    assert report.agreements[0].mape_percent == pytest.approx(0, abs=1e-6)
+    assert table.correction(phone) == report.correction
+    page = markdown(report, command="")
+    assert "measured itself elsewhere" in page
+    assert "load average" not in page
+    with pytest.raises(UsageError, match=r"9 networks(.|\n)*allowed: 8(.|\n)*--networks 9"):
+        check_space(space, phone.name, sqlite_engine, num_networks=9)
+    with pytest.raises(UsageError, match="not here"):
+        check_space(space, phone.name, sqlite_engine, num_networks=8, budget_s=1)
+
+
+def test_with_interpolate_no_block_is_measured(sqlite_engine: Engine, quick_protocol: Protocol) -> None:
+    space, table = search_space("tiny"), LatencyTable(sqlite_engine)
+    measure_within(space, "exact", sqlite_engine, budget_s=0, protocol=quick_protocol)
+    before = table.blocks(ExactBackend().device)
+    report = check_space(space, "exact", sqlite_engine, num_networks=8, interpolate=True, protocol=quick_protocol)
+    assert 0 < report.num_guessed < report.num_blocks
+    assert table.blocks(ExactBackend().device) == before
 
 
 @pytest.mark.parametrize("num_broken", [1, 2])
@@ -154,3 +189,8 @@ def test_too_few_networks_are_refused(tmp_path: Path) -> None:
         CheckOptions(networks=2)
     with pytest.raises(UsageError, match="left to judge"):
         CheckOptions(networks=12, fit=11)
+
+
+def test_a_budget_guesses_anyway() -> None:
+    with pytest.raises(UsageError, match="one of them"):
+        CheckOptions(budget="10m", interpolate=True)

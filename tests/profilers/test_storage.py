@@ -8,6 +8,7 @@ import sqlalchemy
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
+from profilers.collecting.jobs import JobStore
 from profilers.defaults import DEFAULT_STORAGE
 from profilers.latency_table import LatencyTable
 from profilers.storage import display_url, normalised_url, open_engine
@@ -134,3 +135,11 @@ def test_a_table_of_another_schema_version_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(StorageError, match="schema version 99"):
         LatencyTable(open_engine(f"sqlite:///{path}"))
+
+
+def test_a_table_of_an_earlier_version_gets_the_columns_that_came_later(engine: Engine) -> None:
+    JobStore(engine).create(space="tiny", device_name="", max_blocks=None)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("ALTER TABLE collecting_jobs DROP COLUMN num_networks"))
+    (job,) = JobStore(engine).jobs()
+    assert (job.space, job.num_networks) == ("tiny", 0)

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from profilers.thermal import MAX_TEMPERATURE_C, Thermometer, parse_pmset, wait_until_cool
+from profilers.bundling.run_bundle import parse_pmset
+from profilers.thermal import MAX_TEMPERATURE_C, Thermometer, wait_until_cool
 from search_space.progress import AbstractBar
 
 pytestmark = pytest.mark.skipif(not Path("/sys").is_dir(), reason="reads a folder laid out as Linux does")

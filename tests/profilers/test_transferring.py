@@ -3,23 +3,25 @@ import math
 
 import numpy
 import pytest
-from sqlalchemy import Engine, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine
 
 from profilers.backends.registry import open_backend
-from profilers.checking import distinct_archs
+from profilers.checking import measure_networks
 from profilers.correction import GROUPS
+from profilers.device import Device
 from profilers.estimating import MissingLatencyError, estimate
 from profilers.latency_table import LatencyTable
 from profilers.measuring import measure_space
 from profilers.protocol import Protocol
 from profilers.roofline.calibration import stored_calibration
 from profilers.storage import open_engine
-from profilers.tables import LatencyRow
+from profilers.subject import Subject
 from profilers.transfer import TransferOptions
 from profilers.transferring import TransferReport, json_document, markdown, most_different, text, transfer_space
 from search_space.errors import UsageError
+from search_space.space import distinct_archs
 from search_space.spaces import search_space
+from tests.profilers.moved_rows import move_rows
 
 TINY = search_space("tiny")
 PROTOCOL = Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=3)
@@ -98,14 +100,29 @@ def test_report_says_where_the_blocks_are_from(report: TransferReport) -> None:
     assert (document["source"]["name"], document["target"]["name"]) == (SOURCE, TARGET)
 
 
-def test_the_source_need_not_be_here(sqlite_engine: Engine) -> None:
+def test_the_source_need_not_be_here(sqlite_engine: Engine, phone: Device) -> None:
     measure_space(TINY, SOURCE, sqlite_engine, protocol=PROTOCOL)
-    phone = dataclasses.replace(open_backend(SOURCE).device, name="browser-pixel-8", backend="browser")
-    LatencyTable(sqlite_engine).add_device(phone)
-    with Session(sqlite_engine) as session, session.begin():
-        session.execute(update(LatencyRow).values(device_id=phone.device_id))
+    move_rows(sqlite_engine, phone, kind="block")
     report = transfer_space(TINY, phone.name, TARGET, sqlite_engine, num_networks=5, protocol=PROTOCOL)
     assert (report.source, report.target.name) == (phone, TARGET)
+
+
+def test_the_target_need_not_be_here_when_it_measured_networks(sqlite_engine: Engine, phone: Device) -> None:
+    table = LatencyTable(sqlite_engine)
+    archs = distinct_archs(TINY, 12, 0)
+    measure_networks(archs, TARGET, table, protocol=PROTOCOL)
+    move_rows(sqlite_engine, phone, kind="network")
+    measure_space(TINY, SOURCE, sqlite_engine, protocol=PROTOCOL)
+    with pytest.raises(UsageError, match=r"13 networks were asked for, of browser-pixel-8(.|\n)*12: as many of tiny"):
+        transfer_space(TINY, SOURCE, phone.name, sqlite_engine, num_networks=10, num_validate=3)
+    report = transfer_space(TINY, SOURCE, phone.name, sqlite_engine, num_networks=8, num_validate=4)
+    assert (report.source.name, report.target, report.is_here) == (SOURCE, phone, False)
+    assert (report.correction.num_networks, report.correction.num_judges) == (8, 4)
+    assert "measured itself elsewhere" in markdown(report, command="")
+    found = estimate(archs[0], table, phone, source=report.source)
+    measured = table.measurement(phone, Subject.of_network(archs[0]))
+    assert measured is not None
+    assert found.latency_ms == pytest.approx(measured.median_ms, rel=0.2)
 
 
 def test_a_device_is_not_transferred_to_itself() -> None:

@@ -87,7 +87,7 @@ function show({ job, numNew = 0, text }) {
   if (!job) return;
   const numDone = Math.min(job.num_done + numNew, job.num_total);
   element("progress").value = numDone / job.num_total;
-  element("device").textContent = `${job.device}: ${job.num_blocks} blocks of ${job.space}`;
+  element("device").textContent = `${job.device}: ${job.num_subjects} ${job.what} of ${job.space}`;
   const share = (numDone - startedDone) / (job.num_total - startedDone);
   const leftS = share > 0 ? ((performance.now() - startedMs) / 1000) * (1 / share - 1) : NaN;
   const left = leftS >= 90 ? `${Math.round(leftS / 60)} min` : `${Math.round(leftS)} s`;

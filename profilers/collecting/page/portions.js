@@ -62,7 +62,7 @@ async function loadBlocks(keys, { load, runner, numRuns, show }) {
   const left = JSON.parse(localStorage.getItem(LOADING)); // this page died while it loaded that block
   for (const [index, key] of keys.entries()) {
     if (numRuns.has(key)) continue;
-    show({ text: `loading block ${index + 1} of ${keys.length}` });
+    show({ text: `loading model ${index + 1} of ${keys.length}` });
     const deaths = left?.key === key ? left.deaths + 1 : 0;
     if (deaths >= MAX_DEATHS) {
       failures.set(key, "the page died while it loaded this block");

@@ -1,12 +1,13 @@
-"""A real bundle of two converted blocks, made once, and a device that pretends to run its models."""
+"""A real bundle of two converted blocks, made once, and a Mac that pretends to run a bundle's models."""
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from profilers.bundling.run_bundle import Journal, Rules, file_sha256, measure
+from profilers.bundling.run_bundle import Journal, Rules, ThermalState, file_sha256, measure
 from profilers.bundling.writing import write_bundle
 
 MACHINE = {
@@ -15,6 +16,11 @@ MACHINE = {
     "operating_system": "macOS 15.1",
     "coremltools": "9.0",
 }
+
+
+def cool() -> ThermalState:
+    """What a Mac says that is not too hot."""
+    return ThermalState(sensors=("CPU_Speed_Limit: 100",), complaint=None)
 
 
 class PretendRunner:
@@ -32,7 +38,7 @@ class PretendRunner:
 @pytest.fixture(scope="session")
 def written_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
-    write_bundle(folder, "tiny", layout="plain", units=["cpu_and_ne"], limit=2)
+    write_bundle(folder, "tiny", layout="plain", units=["cpu_and_ne"], max_blocks=2)
     return folder
 
 
@@ -46,9 +52,15 @@ def bundle(written_bundle: Path, tmp_path: Path) -> Path:
 def results(bundle: Path) -> Path:
     """What a pretend Mac measured: the first model takes 2 ms, the next 3 ms."""
     manifest = json.loads((bundle / "manifest.json").read_bytes())
-    header = {"schema_version": 1, "manifest_sha256": file_sha256(bundle / "manifest.json"), "machine": MACHINE}
+    runs_s = {model["model_id"]: 0.002 + 0.001 * index for index, model in enumerate(manifest["models"])}
+    return pretend_to_measure(bundle, runs_s)
+
+
+def pretend_to_measure(bundle: Path, runs_s: Mapping[str, float]) -> Path:
+    """Runs the protocol of `run_bundle.py` over models that take as long as they are told to."""
+    manifest = json.loads((bundle / "manifest.json").read_bytes())
+    header = {"schema_version": 2, "manifest_sha256": file_sha256(bundle / "manifest.json"), "machine": MACHINE}
     sizes = {model["model_id"]: model["weight_bytes"] for model in manifest["models"]}
-    runs_s = {name: 0.002 + 0.001 * index for index, name in enumerate(sizes)}
     journal = Journal(bundle / "results.json.partial", header)
     measure(
         sizes,
@@ -57,6 +69,7 @@ def results(bundle: Path) -> Path:
         rules=Rules(**manifest["protocol"]),
         units="cpu_and_ne",
         journal=journal,
+        read_thermal=cool,
     )
     journal.write_results(bundle / "results.json")
     journal.close()

@@ -3,11 +3,14 @@
 import dataclasses
 import math
 import zlib
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from deploy.to_core_ml import CoreMLDescription, read_core_ml
+from profilers.bundling.core_ml_choices import Layout
 from profilers.bundling.models import (
     ModelError,
     check_model,
@@ -18,7 +21,7 @@ from profilers.bundling.models import (
 )
 from profilers.subject import Subject
 from search_space.blocks import build_block, example_inputs
-from search_space.space import reachable_specs
+from search_space.space import random_arch, reachable_specs
 from search_space.spaces import search_space
 from search_space.specs import BlockSpec, TransformerSpec
 
@@ -47,7 +50,7 @@ def test_the_expected_shape_is_what_torch_gives(kind: str) -> None:
         assert build_block(spec)(*example_inputs(spec)).shape == output_shape(spec)
 
 
-def test_a_written_model_passes_and_a_changed_one_does_not(tmp_path) -> None:
+def test_a_written_model_passes_and_a_changed_one_does_not(tmp_path: Path) -> None:
     spec = next(
         spec
         for spec in sorted(reachable_specs(search_space("tiny")), key=repr)
@@ -55,12 +58,23 @@ def test_a_written_model_passes_and_a_changed_one_does_not(tmp_path) -> None:
     )
     write_model(Subject.of_block(spec), tmp_path / "block.mlpackage", layout="split_einsum")
     description = read_core_ml(tmp_path / "block.mlpackage")
-    check_model(spec, description, layout="split_einsum")
+    check_model(Subject.of_block(spec), description, layout="split_einsum")
     for changed, complaint in _changed(description):
         with pytest.raises(ModelError, match=complaint):
-            check_model(spec, changed, layout="split_einsum")
+            check_model(Subject.of_block(spec), changed, layout="split_einsum")
     with pytest.raises(ModelError, match="operators"):
-        check_model(spec, description, layout="plain")
+        check_model(Subject.of_block(spec), description, layout="plain")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", get_args(Layout))
+def test_a_network_holds_the_operators_of_its_blocks(tmp_path: Path, layout: Layout) -> None:
+    arch, other = (random_arch(search_space("tiny"), seed) for seed in (0, 1))
+    write_model(Subject.of_network(arch), tmp_path / "network.mlpackage", layout=layout)
+    description = read_core_ml(tmp_path / "network.mlpackage")
+    check_model(Subject.of_network(arch), description, layout=layout)
+    with pytest.raises(ModelError, match="network converted wrongly: operators"):
+        check_model(Subject.of_network(other), description, layout=layout)
 
 
 def _changed(description: CoreMLDescription) -> list[tuple[CoreMLDescription, str]]:

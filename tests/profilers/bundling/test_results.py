@@ -2,20 +2,32 @@
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 from profilers.backends.core_ml import CoreMLOptions, core_ml_device
+from profilers.backends.exact import exact_latency_ms
 from profilers.bundling.manifest import Manifest, read_document
 from profilers.bundling.results import import_results
 from profilers.bundling.run_bundle import Machine
 from profilers.bundling.writing import write_bundle
+from profilers.estimating import estimate
 from profilers.latency_table import LatencyTable
+from profilers.measuring import measure_space
+from profilers.protocol import FORMULA_PROTOCOL
+from profilers.tables import CampaignRow
+from profilers.transferring import transfer_space
+from search_space.arch_json import arch_from_json
 from search_space.errors import UsageError
-from tests.profilers.bundling.conftest import MACHINE
+from search_space.space import random_arch
+from search_space.spaces import search_space
+from search_space.walk import block_specs
+from tests.profilers.bundling.conftest import MACHINE, pretend_to_measure
 
 DEVICE = core_ml_device(Machine(**MACHINE), CoreMLOptions(units="cpu_and_ne"))
 
@@ -24,6 +36,11 @@ def _change(path: Path, change: Callable[[Any], object]) -> None:
     document = json.loads(path.read_bytes())
     change(document)
     path.write_text(json.dumps(document))
+
+
+def _entry(document: Any, kind: str) -> Any:
+    """The last entry of a kind."""
+    return [entry for entry in document["entries"] if entry["kind"] == kind][-1]
 
 
 def test_samples_become_rows_of_the_device(results: Path, bundle: Path, sqlite_engine: Engine) -> None:
@@ -36,6 +53,13 @@ def test_samples_become_rows_of_the_device(results: Path, bundle: Path, sqlite_e
     measured = [table.measurement(DEVICE, model.subject) for model in manifest.models]
     assert [round(measurement.median_ms, 6) for measurement in measured if measurement] == [2.0, 3.0]
     assert table.sentinel_ms(DEVICE) == pytest.approx(1.0)
+    with Session(sqlite_engine) as session:
+        campaign = session.scalars(select(CampaignRow)).one()
+    for stored in (campaign.environment_before, campaign.environment_after):
+        environment = json.loads(stored or "")
+        assert environment["sensors"] == ["CPU_Speed_Limit: 100"]
+        assert environment["versions"]["coremltools"] == version("coremltools")
+        assert environment["is_throttled"] is False
 
 
 def test_a_second_import_changes_nothing(results: Path, bundle: Path, sqlite_engine: Engine) -> None:
@@ -65,7 +89,7 @@ def test_an_import_that_was_killed_before_the_medians_is_mended(
 
 
 def test_results_survive_a_bundle_that_was_written_again(results: Path, bundle: Path, sqlite_engine: Engine) -> None:
-    write_bundle(bundle, "tiny", layout="plain", units=["all"], limit=2)  # another manifest, the same models
+    write_bundle(bundle, "tiny", layout="plain", units=["all"], max_blocks=2)  # another manifest, the same models
     assert import_results(results, bundle, sqlite_engine).num_new_samples == {DEVICE.name: 16}
 
 
@@ -90,16 +114,18 @@ def test_a_failed_model_is_a_failed_row(results: Path, bundle: Path, sqlite_engi
     ("change", "complaint"),
     [
         (lambda document: document.update(extra=1), "extra"),
-        (lambda document: document.update(schema_version=2), "schema_version"),
+        (lambda document: document.update(schema_version=1), "schema_version"),
         (lambda document: document.update(manifest_sha256="0" * 64), "another bundle"),
         (lambda document: document["machine"].update(hardware="<script>"), "hardware"),
-        (lambda document: document["entries"][0].update(model="../../etc/passwd"), "model"),
-        (lambda document: document["entries"][0].update(model="0" * 16), "not in the bundle"),
-        (lambda document: document["entries"][-1].update(units="npu"), "units"),
-        (lambda document: document["entries"][-1]["samples"][0].update(raw_ms=-1.0), "raw_ms"),
-        (lambda document: document["entries"][-1]["samples"][0].update(raw_ms=float("inf")), "raw_ms"),
-        (lambda document: document["entries"][-1]["samples"][0].update(num_runs="1"), "num_runs"),
-        (lambda document: document["entries"][-1]["probes"].pop(), "sentinel|probes"),
+        (lambda document: _entry(document, "load").update(model="../../etc/passwd"), "model"),
+        (lambda document: _entry(document, "load").update(model="0" * 16), "not in the bundle"),
+        (lambda document: _entry(document, "round").update(units="npu"), "units"),
+        (lambda document: _entry(document, "round")["samples"][0].update(raw_ms=-1.0), "raw_ms"),
+        (lambda document: _entry(document, "round")["samples"][0].update(raw_ms=float("inf")), "raw_ms"),
+        (lambda document: _entry(document, "round")["samples"][0].update(num_runs="1"), "num_runs"),
+        (lambda document: _entry(document, "round")["probes"].pop(), "sentinel|probes"),
+        (lambda document: _entry(document, "environment").update(kernel="<script>"), "kernel"),
+        (lambda document: _entry(document, "environment").update(sensors=["=cmd()"]), "sensors"),
     ],
 )
 def test_anything_else_is_refused(
@@ -117,3 +143,26 @@ def test_what_is_no_document_is_refused(results: Path, bundle: Path, sqlite_engi
     results.write_bytes(content)
     with pytest.raises(UsageError, match="not results of a bundle"):
         import_results(results, bundle, sqlite_engine)
+
+
+@pytest.mark.slow
+def test_networks_of_a_bundle_transfer_another_table_to_the_mac(tmp_path: Path, sqlite_engine: Engine) -> None:
+    written = write_bundle(
+        tmp_path / "bundle", "tiny", layout="plain", units=["cpu_and_ne"], max_blocks=0, num_networks=5
+    )
+    archs = {model.model_id: arch_from_json(model.subject.text) for model in written.manifest.models}
+    runs_s = {
+        name: sum(map(exact_latency_ms, block_specs(arch))) / 500  # twice as long as the device "exact"
+        for name, arch in archs.items()
+    }
+    results = pretend_to_measure(tmp_path / "bundle", runs_s)
+    assert import_results(results, tmp_path / "bundle", sqlite_engine).num_failed == 0
+    space = search_space("tiny")
+    measure_space(space, "exact", sqlite_engine, protocol=FORMULA_PROTOCOL)
+    report = transfer_space(space, "exact", DEVICE.name, sqlite_engine, num_networks=5)
+    assert report.target == DEVICE
+    assert report.agreements[0].mape_percent == pytest.approx(50)  # the blocks as they are
+    assert report.correction.judged.mape_percent < 0.1
+    unseen = random_arch(space, 1000)
+    found = estimate(unseen, LatencyTable(sqlite_engine), DEVICE, source=report.source)
+    assert found.latency_ms == pytest.approx(2 * sum(map(exact_latency_ms, block_specs(unseen))), rel=1e-3)

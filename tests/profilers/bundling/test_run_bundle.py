@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,14 +15,17 @@ from profilers.bundling.run_bundle import (
     CoreMLRunner,
     Journal,
     Rules,
+    ThermalState,
     connected_device,
     groups,
     is_finished,
     load_packed,
     measure,
+    parse_pmset,
     verified_manifest,
+    wait_until_cool,
 )
-from tests.profilers.bundling.conftest import PretendRunner
+from tests.profilers.bundling.conftest import PretendRunner, cool
 
 RULES = Rules(
     min_rounds=8,
@@ -30,6 +34,7 @@ RULES = Rules(
     sentinel_every=2,
     max_group_bytes=100,
     num_loads=1,
+    max_cooling_s=0.0,
     seed=0,
 )
 HEADER = {"machine": "a"}
@@ -79,9 +84,20 @@ def test_help_needs_no_library(bundle: Path) -> None:
     assert "cpu_and_gpu" in shown.stdout
 
 
+def pretend(
+    sizes: Mapping[str, int],
+    journal: Journal,
+    *,
+    load: Callable[[str], PretendRunner] = lambda _: PretendRunner(0.002),
+    read_thermal: Callable[[], ThermalState] = cool,
+) -> None:
+    """Measures models that take 2 ms."""
+    measure(sizes, load, sentinel_id="s", rules=RULES, units="all", journal=journal, read_thermal=read_thermal)
+
+
 def test_every_model_is_measured_interleaved_and_between_looks_at_the_sentinel(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal", HEADER)
-    measure(SIZES, lambda name: PretendRunner(0.002), sentinel_id="s", rules=RULES, units="all", journal=journal)
+    pretend(SIZES, journal)
     samples_ms = journal.samples_ms("all")
     assert {name: len(samples) for name, samples in samples_ms.items()} == dict.fromkeys(SIZES, RULES.min_rounds)
     assert set(samples_ms["a"]) == {2.0}
@@ -100,13 +116,13 @@ def test_every_model_is_measured_interleaved_and_between_looks_at_the_sentinel(t
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     journal = Journal(path, HEADER)
-    measure({"a": 1}, lambda name: PretendRunner(0.002), sentinel_id="s", rules=RULES, units="all", journal=journal)
+    pretend({"a": 1}, journal)
     journal.close()
-    *lines, _end = path.read_bytes().splitlines(keepends=True)
+    *lines, _environment, _end = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines)[:-20])  # killed while it wrote the last round
     resumed = Journal(path, HEADER)
     assert len(resumed.samples_ms("all")["a"]) == RULES.min_rounds - 1
-    measure({"a": 1}, lambda name: PretendRunner(0.002), sentinel_id="s", rules=RULES, units="all", journal=resumed)
+    pretend({"a": 1}, resumed)
     resumed.close()
     again = Journal(path, HEADER)
     assert len(again.samples_ms("all")["a"]) == RULES.min_rounds
@@ -114,10 +130,24 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     def nothing_is_left(name: str) -> PretendRunner:
         raise AssertionError(name)
 
-    measure({"a": 1}, nothing_is_left, sentinel_id="s", rules=RULES, units="all", journal=again)
+    pretend({"a": 1}, again, load=nothing_is_left)
     again.close()
     with pytest.raises(BundleError, match="another machine"):
         Journal(path, {"machine": "b"})
+
+
+def test_a_hot_machine_is_waited_for_before_every_round_but_not_for_ever(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hot = parse_pmset("CPU_Speed_Limit \t= 62\n")
+    readings = iter([hot, hot, cool()])
+    wait_until_cool(lambda: next(readings), max_wait_s=60, poll_s=0)
+    assert list(readings) == []
+    assert capsys.readouterr().err.count("cooling down: limited to 62 % speed") == 2
+    journal = Journal(tmp_path / "journal", HEADER)
+    pretend({"a": 1}, journal, read_thermal=lambda: hot)
+    journal.close()
+    assert len(journal.samples_ms("all")["a"]) == RULES.min_rounds
 
 
 def test_what_cannot_run_is_a_result_too(tmp_path: Path) -> None:
@@ -127,7 +157,7 @@ def test_what_cannot_run_is_a_result_too(tmp_path: Path) -> None:
         return PretendRunner(0.002)
 
     journal = Journal(tmp_path / "journal", HEADER)
-    measure(SIZES, load, sentinel_id="s", rules=RULES, units="all", journal=journal)
+    pretend(SIZES, journal, load=load)
     assert journal.failed("all") == {"b"}
     assert set(journal.samples_ms("all")) == {"a", "c"}
     assert journal.failed("cpu_only") == set()

@@ -42,24 +42,34 @@ def test_only_what_is_missing_is_converted(bundle: Path) -> None:
     (bundle / "models" / f"{before.models[1].model_id}.zip").unlink()
     (bundle / "manifest.json").unlink()
     times = {path: path.stat().st_mtime_ns for path in (bundle / "models").iterdir()}
-    written = write_bundle(bundle, "tiny", layout="plain", units=["cpu_and_ne"], limit=2)
+    written = write_bundle(bundle, "tiny", layout="plain", units=["cpu_and_ne"], max_blocks=2)
     assert written.num_converted == 1
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert [model.model_id for model in written.manifest.models] == [model.model_id for model in before.models]
-    assert write_bundle(bundle, "tiny", layout="plain", units=["all"], limit=2).num_converted == 0
+    assert write_bundle(bundle, "tiny", layout="plain", units=["all"], max_blocks=2).num_converted == 0
 
 
 def test_another_job_does_not_go_into_the_same_folder(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="limit, layout differ"):
-        write_bundle(bundle, "tiny", layout="split_einsum", units=["all"], limit=1)
+    with pytest.raises(UsageError, match="its layout differ"):
+        write_bundle(bundle, "tiny", layout="split_einsum", units=["all"], max_blocks=1)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").touch()
     with pytest.raises(UsageError, match="not empty"):
-        write_bundle(tmp_path / "other", "tiny", layout="plain", units=["all"], limit=1)
+        write_bundle(tmp_path / "other", "tiny", layout="plain", units=["all"], max_blocks=1)
 
 
-def test_a_limit_takes_some_of_every_kind() -> None:
+def test_the_same_folder_takes_more_and_less(bundle: Path) -> None:
+    before = _manifest(bundle)
+    grown = write_bundle(bundle, "tiny", layout="plain", units=["cpu_and_ne"], max_blocks=3)
+    assert grown.num_converted == 1
+    assert {model.subject for model in before.models} < {model.subject for model in grown.manifest.models}
+    shrunk = write_bundle(bundle, "tiny", layout="plain", units=["cpu_and_ne"], max_blocks=2)
+    assert (shrunk.num_converted, shrunk.manifest) == (0, before)
+
+
+def test_few_blocks_are_some_of_every_kind() -> None:
     specs = reachable_specs(search_space("tiny"))
     assert {spec.kind for spec in chosen_specs(specs, 7)} == {spec.kind for spec in specs}
     assert len(chosen_specs(specs, 20)) == 20
-    assert set(chosen_specs(specs, 0)) == set(specs)
+    assert chosen_specs(specs, 0) == []
+    assert set(chosen_specs(specs, None)) == set(specs)

@@ -3,18 +3,23 @@ import dataclasses
 import pytest
 from sqlalchemy import Engine
 
+from profilers.backends.exact import exact_latency_ms
+from profilers.checking import check_space
 from profilers.collecting.accepting import accept, outliers
+from profilers.collecting.application import CollectingApplication
 from profilers.collecting.jobs import JobStore
 from profilers.collecting.plan import samples_of
 from profilers.device import Device
 from profilers.environment import record_environment
+from profilers.estimating import estimate
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample
 from profilers.subject import Subject
 from search_space.errors import UsageError
-from search_space.space import reachable_specs
+from search_space.space import distinct_archs, random_arch, reachable_specs
 from search_space.spaces import search_space
-from tests.profilers.collecting.conftest import Phone
+from search_space.walk import block_specs
+from tests.profilers.collecting.conftest import HAS_RUNTIME, Phone
 
 
 def sample(raw_ms: float) -> Sample:
@@ -85,7 +90,7 @@ def test_a_part_of_a_job_can_be_accepted_and_the_rest_measured_later(
     later = Phone(phone.application, token)
     _, job = later.claim()
     assert first.plan is not None
-    assert job["num_blocks"] == len(reachable_specs(search_space("tiny"))) - 12, "only what is missing"
+    assert job["num_subjects"] == len(reachable_specs(search_space("tiny"))) - 12, "only what is missing"
     asked = {subject.subject_id for subject in first.plan.subjects}
     assert not asked & set(job["work"]["keys"])
 
@@ -167,3 +172,33 @@ def test_rows_of_another_number_of_threads_do_not_mix(
     assert job.device is not None
     other = dataclasses.replace(job.device, threads=2)
     assert table.coverage(reachable_specs(search_space("tiny")), other).present == ()
+
+
+@pytest.mark.skipif(not HAS_RUNTIME, reason="needs scripts/install_browser_runtime")
+def test_networks_of_a_phone_judge_and_correct_the_sums_of_its_blocks(
+    application: CollectingApplication, store: JobStore, table: LatencyTable, collecting_engine: Engine
+) -> None:
+    _, token = store.create(space="tiny", device_name="", max_blocks=None, num_networks=6)
+    phone = Phone(application, token)
+    space = search_space("tiny")
+    exact_ms = {Subject.of_block(spec).subject_id: exact_latency_ms(spec) for spec in reachable_specs(space)}
+    sums_ms = {
+        Subject.of_network(arch).subject_id: sum(map(exact_latency_ms, block_specs(arch)))
+        for arch in distinct_archs(space, 6, seed=0)
+    }
+    phone.latency_ms = lambda key, _: exact_ms[key] if key in exact_ms else 0.8 * sums_ms[key]
+    phone.measure_everything()
+    (job,) = store.jobs()
+    assert accept(job, store, table, collecting_engine).num_measured == len(exact_ms) + len(sums_ms)
+    assert job.device is not None
+    report = check_space(space, job.device.name, collecting_engine, num_networks=6)
+    as_they_are, *_ = report.agreements
+    assert as_they_are.mape_percent == pytest.approx(25)
+    assert report.correction.judged.mape_percent < 0.1
+    arch = random_arch(space, 1000)
+    found = estimate(arch, table, job.device)
+    assert found.latency_ms == pytest.approx(0.8 * sum(map(exact_latency_ms, block_specs(arch))), rel=1e-3)
+
+    _, token = store.create(space="tiny", device_name="", max_blocks=None, num_networks=6)
+    status, refusal = Phone(application, token).claim()
+    assert (status, refusal["error"][:18]) == (422, "nothing to measure")

@@ -206,4 +206,4 @@ def test_samples_of_an_exact_and_of_a_coarse_clock_never_mix(
 def test_the_browsers_hint_names_the_model_that_the_user_agent_hides(phone: Phone) -> None:
     _, job = phone.claim(model="Pixel 8 Pro")
     assert job["device"] == "browser-pixel-8-pro"
-    assert job["num_blocks"] == len(job["work"]["keys"]) == 12
+    assert job["num_subjects"] == len(job["work"]["keys"]) == 12

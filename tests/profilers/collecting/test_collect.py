@@ -35,7 +35,8 @@ def test_it_listens_on_this_machine_only_unless_asked() -> None:
     ("options", "message"),
     [
         ({"port": 70000}, "0 to 65535"),
-        ({"blocks": 0}, "at least 1"),
+        ({"blocks": 0}, "something in it"),
+        ({"networks": -1}, "from 0"),
         ({"tls_cert": Path("a.pem")}, "together"),
         ({"list": True, "accept": "x"}, "one of them"),
     ],
@@ -58,7 +59,15 @@ def test_what_cannot_be_served_opens_no_job(
     phone: Phone, store: JobStore, collecting_engine: Engine, options: dict, message: str
 ) -> None:
     known = len(store.jobs())
-    defaults = {"space": "tiny", "device_name": "", "max_blocks": None, "listen": "127.0.0.1", "port": 0, "tls": None}
+    defaults = {
+        "space": "tiny",
+        "device_name": "",
+        "max_blocks": None,
+        "num_networks": 0,
+        "listen": "127.0.0.1",
+        "port": 0,
+        "tls": None,
+    }
     with pytest.raises(UsageError, match=message):
         serve_job(collecting_engine, **{**defaults, **options})
     assert len(store.jobs()) == known

@@ -10,6 +10,7 @@ from profilers.collecting.messages import BlockSample, Portion, Probe
 from profilers.collecting.plan import Plan
 from profilers.collecting.secrets_and_limits import new_secret
 from profilers.device import Device
+from profilers.subject import Subject
 from search_space.errors import UsageError
 from search_space.specs import BlockSpec
 
@@ -18,7 +19,7 @@ PROBE = Probe(position=0, raw_ms=[1.0, 1.0, 1.0], num_runs=1, at_ms=0)
 
 @pytest.fixture
 def plan(small_specs: tuple[BlockSpec, ...]) -> Plan:
-    return Plan.of_specs(small_specs, seed=1, nonce="nonce")
+    return Plan.of_subjects([Subject.of_block(spec) for spec in small_specs], seed=1, nonce="nonce")
 
 
 def portion_of(plan: Plan, *, upload_id: str = "a" * 32, round_index: int = 0) -> Portion:

@@ -48,7 +48,7 @@ def wait_for(page: ChromiumPage, pattern: str) -> str:
 
 @pytest.mark.timeout(300)
 def test_a_phone_opens_the_link_and_is_in_the_table_when_accepted(tmp_path: Path) -> None:
-    command = collect(tmp_path, "--port", "0", "--blocks", "3", "--name", "browser-test")
+    command = collect(tmp_path, "--port", "0", "--blocks", "3", "--networks", "1", "--name", "browser-test")
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
         ended(process),
@@ -72,13 +72,13 @@ def test_a_phone_opens_the_link_and_is_in_the_table_when_accepted(tmp_path: Path
         process.stderr.read()
     assert process.returncode == 0
     assert document["status"] == "complete"
-    assert document["num_blocks"] == 3
+    assert (document["num_blocks"], document["num_networks"]) == (3, 1)
     assert document["num_failed"] == 0
 
     accepted = subprocess.run(
         collect(tmp_path, "--accept", document["job"]), capture_output=True, text=True, check=True
     )
-    assert json.loads(accepted.stdout)["num_measured"] == 3
+    assert json.loads(accepted.stdout)["num_measured"] == 4
     listed = subprocess.run(collect(tmp_path, "--list"), capture_output=True, text=True, check=True)
     (job,) = json.loads(listed.stdout)["jobs"]
     assert (job["status"], job["device"]) == ("accepted", "browser-test")

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from profilers.collecting.messages import BlockFailure, BlockSample, Portion, Probe
@@ -13,10 +15,11 @@ from profilers.collecting.plan import (
     samples_of,
 )
 from profilers.measurement import measurement_of
-from search_space.space import reachable_specs
+from profilers.subject import Subject
+from search_space.space import random_arch, reachable_specs
 from search_space.spaces import search_space
 
-SPECS = reachable_specs(search_space("tiny"))
+SUBJECTS = [Subject.of_block(spec) for spec in reachable_specs(search_space("tiny"))]
 
 
 def answer(
@@ -41,7 +44,7 @@ def answer(
 
 
 def make_plan(num_blocks: int) -> Plan:
-    return Plan.of_specs(SPECS[:num_blocks], seed=1, nonce="nonce")
+    return Plan.of_subjects(SUBJECTS[:num_blocks], seed=1, nonce="nonce")
 
 
 def collect(plan: Plan) -> list[tuple[Work, Received]]:
@@ -62,7 +65,7 @@ def test_every_block_is_asked_for_until_it_is_known() -> None:
 
 
 def test_a_large_round_comes_in_portions_and_large_weights_in_groups_and_progress_only_rises() -> None:
-    plan = Plan.of_specs(SPECS, seed=1, nonce="nonce")
+    plan = Plan.of_subjects(SUBJECTS, seed=1, nonce="nonce")
     assert len(plan.groups) > 1
     assert sorted(subject.text for subject in plan.subjects) == sorted(
         subject.text for group in plan.groups for subject in group
@@ -76,7 +79,7 @@ def test_a_large_round_comes_in_portions_and_large_weights_in_groups_and_progres
     counts = [progress_of(plan, work)[0] for work in works]
     assert counts[0] == 0
     assert counts == sorted(counts)
-    assert progress_of(plan, None) == (len(SPECS) * PROTOCOL.max_rounds,) * 2
+    assert progress_of(plan, None) == (len(SUBJECTS) * PROTOCOL.max_rounds,) * 2
 
 
 def test_a_block_that_failed_is_not_asked_for_again() -> None:
@@ -141,4 +144,13 @@ def test_a_sample_that_outlasts_its_time_is_seen() -> None:
 def test_a_plan_comes_back_from_its_json_and_another_has_another_id() -> None:
     plan = make_plan(6)
     assert Plan.from_json(plan.to_json()) == plan
-    assert Plan.of_specs(SPECS[:6], seed=1, nonce="other").plan_id != plan.plan_id
+    assert Plan.of_subjects(SUBJECTS[:6], seed=1, nonce="other").plan_id != plan.plan_id
+
+
+def test_a_plan_with_networks_comes_back_and_so_does_one_of_an_earlier_version() -> None:
+    network = Subject.of_network(random_arch(search_space("tiny"), 0))
+    plan = Plan.of_subjects([*SUBJECTS[:3], network], seed=1, nonce="nonce")
+    assert Plan.from_json(plan.to_json()) == plan
+    assert network in plan.subjects
+    earlier = {"plan_id": "a" * 32, "seed": 1, "groups": [[SUBJECTS[0].text], [SUBJECTS[1].text]]}
+    assert Plan.from_json(json.dumps(earlier)).groups == ((SUBJECTS[0],), (SUBJECTS[1],))
