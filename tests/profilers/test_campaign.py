@@ -80,7 +80,7 @@ def test_a_process_gives_way_to_a_new_one_when_its_time_is_up(
     sqlite_engine: Engine, small_specs: tuple[BlockSpec, ...], process_ids: list[int]
 ) -> None:
     table, subject = LatencyTable(sqlite_engine), Subject.of_block(small_specs[0])
-    protocol = Protocol(min_rounds=5, max_rounds=5, num_calibration_probes=3, min_process_s=0, max_loading_share=1e9)
+    protocol = Protocol(min_rounds=5, max_rounds=5, num_calibration_probes=3, min_process_s=0, max_loading_share=1)
     run_campaign([subject], ExactBackend(), table, protocol=protocol)
     assert len(set(process_ids)) == 5
     assert [sample.round_index for sample in table.samples(DEVICE, [subject])[subject]] == [0, 1, 2, 3, 4]
@@ -89,7 +89,7 @@ def test_a_process_gives_way_to_a_new_one_when_its_time_is_up(
 def test_what_memory_does_not_hold_together_takes_turns(sqlite_engine: Engine, process_ids: list[int]) -> None:
     subjects = [Subject.of_block(ConvSpec(in_channels=4, out_channels=4, size=size)) for size in range(4, 9)]
     table, one_block_bytes = LatencyTable(sqlite_engine), counts_of(subjects[0]).weight_bytes
-    renewed = Protocol(min_rounds=4, max_rounds=4, num_calibration_probes=3, min_process_s=0, max_loading_share=1e9)
+    renewed = Protocol(min_rounds=4, max_rounds=4, num_calibration_probes=3, min_process_s=0, max_loading_share=1)
     protocol = dataclasses.replace(renewed, max_group_bytes=2 * one_block_bytes)
     run_campaign(subjects, ExactBackend(), table, protocol=protocol)
     samples = table.samples(DEVICE, subjects)
@@ -103,9 +103,10 @@ def test_what_memory_does_not_hold_together_takes_turns(sqlite_engine: Engine, p
 
 
 def test_what_takes_long_to_load_stays_longer() -> None:
-    protocol = Protocol(min_process_s=20, max_loading_share=0.1)
-    assert protocol.process_end_s(100.0, 101.0) == pytest.approx(121.0)
-    assert protocol.process_end_s(100.0, 130.0) == pytest.approx(430.0)
+    protocol = Protocol(min_process_s=20, max_loading_share=0.1, max_network_loading_share=0.5)
+    assert protocol.process_end_s(100.0, 101.0, has_networks=False) == pytest.approx(121.0)
+    assert protocol.process_end_s(100.0, 130.0, has_networks=False) == pytest.approx(400.0)
+    assert protocol.process_end_s(100.0, 130.0, has_networks=True) == pytest.approx(160.0)
 
 
 def test_a_campaign_keeps_its_rules_and_the_machine_before_and_after(
