@@ -59,8 +59,7 @@ def run_campaign(
 
     def measure(chosen: Sequence[Subject], description: str, protocol: Protocol) -> None:
         max_loaded_bytes = protocol.max_group_bytes or _loaded_bytes(backend)
-        max_prepared_bytes = max(max_loaded_bytes, roomy_disk_bytes(shutil.disk_usage(tempfile.gettempdir()).free))
-        for portion in portions(chosen, max_prepared_bytes):
+        for portion in portions(chosen, _prepared_bytes(backend)):
             group = SubjectGroup(
                 portion, backend, table, campaign_id=campaign_id, protocol=protocol, max_loaded_bytes=max_loaded_bytes
             )
@@ -100,3 +99,8 @@ def _lacks_yardstick(subjects: Sequence[Subject], table: LatencyTable, device: D
 def _loaded_bytes(backend: AbstractBackend) -> int:
     """A graphics card and a browser's tab have a memory of their own, of which nothing is known here."""
     return roomy_group_bytes(available_bytes()) if backend.times_single_runs else MIN_GROUP_BYTES
+
+
+def _prepared_bytes(backend: AbstractBackend) -> int:
+    """What may be on the disk at once; for a formula nothing is written."""
+    return 2**63 if backend.device.is_estimate else roomy_disk_bytes(shutil.disk_usage(tempfile.gettempdir()).free)

@@ -44,14 +44,14 @@ class Protocol:
     """How long a measuring process measures before a new one takes over."""
     max_loading_share: float = 1 / 6
     """Of the time, for loading and warming up in new processes: what takes long to load stays longer."""
-    max_network_loading_share: float = 0.5
-    """The same for networks, each of which has a luck of its own in every process (2 % in a space of 150 ms)."""
+    max_loading_share_in_turns: float = 0.5
+    """The same while others, which memory does not hold as well, wait for their turn: it should come round often."""
     seed: int = 0
     """Of the random orders."""
 
-    def process_end_s(self, started_s: float, loaded_s: float, *, has_networks: bool) -> float:
+    def process_end_s(self, started_s: float, loaded_s: float, *, in_turns: bool) -> float:
         """When a process that was started and had loaded everything then gives way to a new one, on the same clock."""
-        share = self.max_network_loading_share if has_networks else self.max_loading_share
+        share = self.max_loading_share_in_turns if in_turns else self.max_loading_share
         return loaded_s + max(self.min_process_s, (loaded_s - started_s) * (1 - share) / share)
 
     def second_chance(self) -> "Protocol":

@@ -171,8 +171,8 @@ class SubjectGroup:
         with Worker(self._device.name, time_limit_s=self._protocol.time_limit_s) as worker:
             try:
                 self._load(worker)
-                has_networks = any(subject.kind == "network" for subject in self._turn)
-                end_s = self._protocol.process_end_s(start_s, time.monotonic(), has_networks=has_networks)
+                in_turns = len(self._turn) < len(self._active)
+                end_s = self._protocol.process_end_s(start_s, time.monotonic(), in_turns=in_turns)
                 while self._turn:
                     wait_until_cool(self._thermometer, bar, max_wait_s=self._protocol.max_cooling_s)
                     self._measure_round(worker, bar)

@@ -90,7 +90,7 @@ def test_what_memory_does_not_hold_together_takes_turns(sqlite_engine: Engine, p
     subjects = [Subject.of_block(ConvSpec(in_channels=4, out_channels=4, size=size)) for size in range(4, 9)]
     table, one_block_bytes = LatencyTable(sqlite_engine), counts_of(subjects[0]).weight_bytes
     renewed = Protocol(min_rounds=4, max_rounds=4, num_calibration_probes=3, min_process_s=0, max_loading_share=1)
-    protocol = dataclasses.replace(renewed, max_group_bytes=2 * one_block_bytes)
+    protocol = dataclasses.replace(renewed, max_loading_share_in_turns=1, max_group_bytes=2 * one_block_bytes)
     run_campaign(subjects, ExactBackend(), table, protocol=protocol)
     samples = table.samples(DEVICE, subjects)
     assert len(set(process_ids)) == sum(map(len, samples.values())) / 2 == 10
@@ -103,10 +103,10 @@ def test_what_memory_does_not_hold_together_takes_turns(sqlite_engine: Engine, p
 
 
 def test_what_takes_long_to_load_stays_longer() -> None:
-    protocol = Protocol(min_process_s=20, max_loading_share=0.1, max_network_loading_share=0.5)
-    assert protocol.process_end_s(100.0, 101.0, has_networks=False) == pytest.approx(121.0)
-    assert protocol.process_end_s(100.0, 130.0, has_networks=False) == pytest.approx(400.0)
-    assert protocol.process_end_s(100.0, 130.0, has_networks=True) == pytest.approx(160.0)
+    protocol = Protocol(min_process_s=20, max_loading_share=0.1, max_loading_share_in_turns=0.5)
+    assert protocol.process_end_s(100.0, 101.0, in_turns=False) == pytest.approx(121.0)
+    assert protocol.process_end_s(100.0, 130.0, in_turns=False) == pytest.approx(400.0)
+    assert protocol.process_end_s(100.0, 130.0, in_turns=True) == pytest.approx(160.0)
 
 
 def test_a_campaign_keeps_its_rules_and_the_machine_before_and_after(
