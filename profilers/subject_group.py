@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from profilers.backends.abstract import AbstractBackend
+from profilers.bundling.run_bundle import wait_until_cool
 from profilers.elasticity import fit_elasticities, with_elasticity
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
@@ -27,7 +28,7 @@ from profilers.protocol import ROUNDS_PER_LOOK, Protocol, is_finished
 from profilers.sentinel import COMPANIONS, SENTINEL, has_moved, local_sentinels_ms
 from profilers.subject import Subject
 from profilers.temporary_folder import temporary_folder
-from profilers.thermal import Thermometer, wait_until_cool
+from profilers.thermal import Thermometer
 from profilers.worker_client import SubjectError, Worker, WorkerDiedError
 from profilers.yardstick import YARDSTICK, is_due, slowness
 from search_space.errors import SnapNASError
@@ -167,6 +168,10 @@ class SubjectGroup:
 
     def _measure_with_one_process(self, bar: AbstractBar) -> None:
         """Works with one measuring process until everything is finished, its time is up, or a subject kills it."""
+
+        def show(complaint: str) -> None:
+            bar.advance(0, note=complaint)
+
         start_s = time.monotonic()
         with Worker(self._device.name, time_limit_s=self._protocol.time_limit_s) as worker:
             try:
@@ -174,7 +179,7 @@ class SubjectGroup:
                 in_turns = len(self._turn) < len(self._active)
                 end_s = self._protocol.process_end_s(start_s, time.monotonic(), in_turns=in_turns)
                 while self._turn:
-                    wait_until_cool(self._thermometer, bar, max_wait_s=self._protocol.max_cooling_s)
+                    wait_until_cool(self._thermometer.read, show, max_wait_s=self._protocol.max_cooling_s)
                     self._measure_round(worker, bar)
                     if time.monotonic() >= end_s:
                         break

@@ -1,4 +1,4 @@
-"""Whether the machine is too hot to be measured: before each round a hot one is left alone until it has cooled.
+"""Whether the machine is too hot to be measured: `run_bundle.wait_until_cool` leaves a hot one alone before a round.
 
 A processor that throttles is slower by an amount that depends on what ran before, which no median repairs. What a
 system shows differs: Linux has thermal zones and a counter of throttlings, macOS a speed limit; a virtual machine shows
@@ -6,15 +6,12 @@ nothing, and then nothing is waited for.
 """
 
 import sys
-import time
 from pathlib import Path
 
 from profilers.bundling.run_bundle import ThermalState, mac_thermal_state
-from search_space.progress import AbstractBar
 
 MAX_TEMPERATURE_C = 90.0
 """Where a thermal zone names no limit of its own."""
-POLL_INTERVAL_S = 2.0
 _ZONES = "class/thermal/thermal_zone*"
 _THROTTLE_COUNTERS = "devices/system/cpu/cpu*/thermal_throttle/core_throttle_count"
 
@@ -43,16 +40,6 @@ class Thermometer:
     def _throttle_count(self) -> int | None:
         counters = [_read_int(path) for path in self._root.glob(_THROTTLE_COUNTERS)]
         return sum(count for count in counters if count is not None) if counters else None
-
-
-def wait_until_cool(
-    thermometer: Thermometer, bar: AbstractBar, *, max_wait_s: float, poll_interval_s: float = POLL_INTERVAL_S
-) -> None:
-    """Waits while the machine is too hot, but not for ever, and says so on the bar."""
-    end_s = time.monotonic() + max_wait_s
-    while (complaint := thermometer.read().complaint) and time.monotonic() < end_s:
-        bar.advance(0, note=f"cooling down: {complaint}")
-        time.sleep(poll_interval_s)
 
 
 def _read_zone(zone: Path) -> ThermalState:

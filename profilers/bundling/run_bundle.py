@@ -277,7 +277,7 @@ def measure(
             )
         _say(f"{units}: loaded {len(runners)} of {len(active)} models")
         while runners:
-            wait_until_cool(read_thermal, max_wait_s=rules.max_cooling_s)
+            wait_until_cool(read_thermal, _say, max_wait_s=rules.max_cooling_s)
             _measure_round(runners, sentinel, samples_ms, rules=rules, units=units, journal=journal)
             for name in [name for name in runners if is_finished(samples_ms[name], rules)]:
                 del runners[name]
@@ -431,12 +431,16 @@ class Journal:
 
 
 def wait_until_cool(
-    read_thermal: Callable[[], ThermalState], *, max_wait_s: float, poll_s: float = COOLING_POLL_S
+    read_thermal: Callable[[], ThermalState],
+    say: Callable[[str], None],
+    *,
+    max_wait_s: float,
+    poll_s: float = COOLING_POLL_S,
 ) -> None:
     """Waits while the machine is too hot, but not for ever, and says so."""
     end_s = time.monotonic() + max_wait_s
     while (complaint := read_thermal().complaint) and time.monotonic() < end_s:
-        _say(f"cooling down: {complaint}")
+        say(f"cooling down: {complaint}")
         time.sleep(poll_s)
 
 

@@ -6,6 +6,7 @@ except that it has fewer rounds. So a page that was closed goes on with the port
 lives in the page.
 """
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -54,7 +55,7 @@ class Plan:
         return tuple(subject for group in self.groups for subject in group)
 
     def to_json(self) -> str:
-        groups = [[{"kind": subject.kind, "text": subject.text} for subject in group] for group in self.groups]
+        groups = [[dataclasses.asdict(subject) for subject in group] for group in self.groups]
         return json.dumps({"plan_id": self.plan_id, "seed": self.seed, "groups": groups})
 
     @classmethod

@@ -1,5 +1,6 @@
 """What the profilers' tests share: both databases, a quick protocol, and a few small blocks."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,17 +59,9 @@ def small_specs() -> tuple[BlockSpec, ...]:
 
 
 @pytest.fixture
-def phone() -> Device:
+def absent_device(device: Device) -> Device:
     """A device that is not here."""
-    return Device(
-        name="browser-pixel-8",
-        backend="browser",
-        hardware="a phone",
-        operating_system="Android 16",
-        runtime="a browser",
-        precision="fp32",
-        threads=4,
-    )
+    return dataclasses.replace(device, name="browser-pixel-8", backend="browser")
 
 
 @pytest.fixture

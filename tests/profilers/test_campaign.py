@@ -376,7 +376,7 @@ def test_nothing_is_sampled_while_the_machine_is_too_hot(
             return ThermalState(sensors=(), complaint=complaint)
 
     monkeypatch.setattr("profilers.subject_group.Thermometer", WarmThermometer)
-    monkeypatch.setattr("profilers.thermal.time.sleep", lambda _: None)
+    monkeypatch.setattr("profilers.bundling.run_bundle.time.sleep", lambda _: None)
     protocol = Protocol(min_rounds=3, max_rounds=3, num_calibration_probes=1)
     run_campaign(subjects, ExactBackend(), table, protocol=protocol)
     per_round = len(subjects)

@@ -84,24 +84,24 @@ def test_blocks_that_no_time_was_left_for_are_guessed(sqlite_engine: Engine) -> 
 
 
 def test_a_device_that_is_not_here_is_judged_by_what_it_measured(
-    sqlite_engine: Engine, phone: Device, quick_protocol: Protocol
+    sqlite_engine: Engine, absent_device: Device, quick_protocol: Protocol
 ) -> None:
     space, table = search_space("tiny"), LatencyTable(sqlite_engine)
     measure_space(space, "exact", sqlite_engine, protocol=quick_protocol)
     measure_networks(distinct_archs(space, 8, seed=0), "exact", table, protocol=quick_protocol)
-    move_rows(sqlite_engine, phone, kind="block")
-    move_rows(sqlite_engine, phone, kind="network")
-    report = check_space(space, phone.name, sqlite_engine, num_networks=8, num_fit=5)
-    assert (report.device, report.is_here, len(report.measured_ms)) == (phone, False, 8)
+    move_rows(sqlite_engine, absent_device, kind="block")
+    move_rows(sqlite_engine, absent_device, kind="network")
+    report = check_space(space, absent_device.name, sqlite_engine, num_networks=8, num_fit=5)
+    assert (report.device, report.is_here, len(report.measured_ms)) == (absent_device, False, 8)
     assert report.agreements[0].mape_percent == pytest.approx(0, abs=1e-6)
-    assert table.correction(phone) == report.correction
+    assert table.correction(absent_device) == report.correction
     page = markdown(report, command="")
     assert "measured itself elsewhere" in page
     assert "load average" not in page
     with pytest.raises(UsageError, match=r"9 networks(.|\n)*allowed: 8(.|\n)*--networks 9"):
-        check_space(space, phone.name, sqlite_engine, num_networks=9)
+        check_space(space, absent_device.name, sqlite_engine, num_networks=9)
     with pytest.raises(UsageError, match="not here"):
-        check_space(space, phone.name, sqlite_engine, num_networks=8, budget_s=1)
+        check_space(space, absent_device.name, sqlite_engine, num_networks=8, budget_s=1)
 
 
 def test_with_interpolate_no_block_is_measured(sqlite_engine: Engine, quick_protocol: Protocol) -> None:

@@ -2,25 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from profilers.bundling.run_bundle import parse_pmset
-from profilers.thermal import MAX_TEMPERATURE_C, Thermometer, wait_until_cool
-from search_space.progress import AbstractBar
+from profilers.bundling.run_bundle import parse_pmset, wait_until_cool
+from profilers.thermal import MAX_TEMPERATURE_C, Thermometer
 
 pytestmark = pytest.mark.skipif(not Path("/sys").is_dir(), reason="reads a folder laid out as Linux does")
-
-
-class NotingBar(AbstractBar):
-    """Keeps the notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def advance(self, num_units: int = 1, *, note: str = "") -> None:
-        assert num_units == 0
-        self.notes.append(note)
-
-    def close(self, *, is_complete: bool) -> None:
-        pass
 
 
 def add_zone(root: Path, *, temperature_c: float, passive_limit_c: float | None = None, index: int = 0) -> Path:
@@ -76,16 +61,16 @@ def test_throttling_since_the_last_look_is_a_complaint_once(tmp_path: Path) -> N
 
 def test_waiting_ends_and_says_why_it_waited(tmp_path: Path) -> None:
     add_zone(tmp_path, temperature_c=97)
-    bar = NotingBar()
-    wait_until_cool(Thermometer(tmp_path), bar, max_wait_s=0.05, poll_interval_s=0.02)
-    assert set(bar.notes) == {"cooling down: x86_pkg_temp at 97 C, limit 90 C"}
+    said: list[str] = []
+    wait_until_cool(Thermometer(tmp_path).read, said.append, max_wait_s=0.05, poll_s=0.02)
+    assert set(said) == {"cooling down: x86_pkg_temp at 97 C, limit 90 C"}
 
 
 def test_a_cool_machine_is_not_waited_for(tmp_path: Path) -> None:
     add_zone(tmp_path, temperature_c=40)
-    bar = NotingBar()
-    wait_until_cool(Thermometer(tmp_path), bar, max_wait_s=60)
-    assert bar.notes == []
+    said: list[str] = []
+    wait_until_cool(Thermometer(tmp_path).read, said.append, max_wait_s=60)
+    assert said == []
 
 
 @pytest.mark.parametrize(

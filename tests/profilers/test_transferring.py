@@ -100,27 +100,27 @@ def test_report_says_where_the_blocks_are_from(report: TransferReport) -> None:
     assert (document["source"]["name"], document["target"]["name"]) == (SOURCE, TARGET)
 
 
-def test_the_source_need_not_be_here(sqlite_engine: Engine, phone: Device) -> None:
+def test_the_source_need_not_be_here(sqlite_engine: Engine, absent_device: Device) -> None:
     measure_space(TINY, SOURCE, sqlite_engine, protocol=PROTOCOL)
-    move_rows(sqlite_engine, phone, kind="block")
-    report = transfer_space(TINY, phone.name, TARGET, sqlite_engine, num_networks=5, protocol=PROTOCOL)
-    assert (report.source, report.target.name) == (phone, TARGET)
+    move_rows(sqlite_engine, absent_device, kind="block")
+    report = transfer_space(TINY, absent_device.name, TARGET, sqlite_engine, num_networks=5, protocol=PROTOCOL)
+    assert (report.source, report.target.name) == (absent_device, TARGET)
 
 
-def test_the_target_need_not_be_here_when_it_measured_networks(sqlite_engine: Engine, phone: Device) -> None:
+def test_the_target_need_not_be_here_when_it_measured_networks(sqlite_engine: Engine, absent_device: Device) -> None:
     table = LatencyTable(sqlite_engine)
     archs = distinct_archs(TINY, 12, 0)
     measure_networks(archs, TARGET, table, protocol=PROTOCOL)
-    move_rows(sqlite_engine, phone, kind="network")
+    move_rows(sqlite_engine, absent_device, kind="network")
     measure_space(TINY, SOURCE, sqlite_engine, protocol=PROTOCOL)
     with pytest.raises(UsageError, match=r"13 networks were asked for, of browser-pixel-8(.|\n)*12: as many of tiny"):
-        transfer_space(TINY, SOURCE, phone.name, sqlite_engine, num_networks=10, num_validate=3)
-    report = transfer_space(TINY, SOURCE, phone.name, sqlite_engine, num_networks=8, num_validate=4)
-    assert (report.source.name, report.target, report.is_here) == (SOURCE, phone, False)
+        transfer_space(TINY, SOURCE, absent_device.name, sqlite_engine, num_networks=10, num_validate=3)
+    report = transfer_space(TINY, SOURCE, absent_device.name, sqlite_engine, num_networks=8, num_validate=4)
+    assert (report.source.name, report.target, report.is_here) == (SOURCE, absent_device, False)
     assert (report.correction.num_networks, report.correction.num_judges) == (8, 4)
     assert "measured itself elsewhere" in markdown(report, command="")
-    found = estimate(archs[0], table, phone, source=report.source)
-    measured = table.measurement(phone, Subject.of_network(archs[0]))
+    found = estimate(archs[0], table, absent_device, source=report.source)
+    measured = table.measurement(absent_device, Subject.of_network(archs[0]))
     assert measured is not None
     assert found.latency_ms == pytest.approx(measured.median_ms, rel=0.2)
 

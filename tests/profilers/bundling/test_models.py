@@ -4,7 +4,6 @@ import dataclasses
 import math
 import zlib
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
@@ -67,8 +66,8 @@ def test_a_written_model_passes_and_a_changed_one_does_not(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", get_args(Layout))
-def test_a_network_holds_the_operators_of_its_blocks(tmp_path: Path, layout: Layout) -> None:
+def test_a_network_holds_the_operators_of_its_blocks(tmp_path: Path) -> None:
+    layout: Layout = "split_einsum"  # plain networks are checked where bundles are written
     arch, other = (random_arch(search_space("tiny"), seed) for seed in (0, 1))
     write_model(Subject.of_network(arch), tmp_path / "network.mlpackage", layout=layout)
     description = read_core_ml(tmp_path / "network.mlpackage")

@@ -148,7 +148,7 @@ def test_what_is_no_document_is_refused(results: Path, bundle: Path, sqlite_engi
 @pytest.mark.slow
 def test_networks_of_a_bundle_transfer_another_table_to_the_mac(tmp_path: Path, sqlite_engine: Engine) -> None:
     written = write_bundle(
-        tmp_path / "bundle", "tiny", layout="plain", units=["cpu_and_ne"], max_blocks=0, num_networks=5
+        tmp_path / "bundle", "tiny", layout="plain", units=["cpu_and_ne"], max_blocks=0, num_networks=3
     )
     archs = {model.model_id: arch_from_json(model.subject.text) for model in written.manifest.models}
     runs_s = {
@@ -159,7 +159,7 @@ def test_networks_of_a_bundle_transfer_another_table_to_the_mac(tmp_path: Path, 
     assert import_results(results, tmp_path / "bundle", sqlite_engine).num_failed == 0
     space = search_space("tiny")
     measure_space(space, "exact", sqlite_engine, protocol=FORMULA_PROTOCOL)
-    report = transfer_space(space, "exact", DEVICE.name, sqlite_engine, num_networks=5)
+    report = transfer_space(space, "exact", DEVICE.name, sqlite_engine, num_networks=3)
     assert report.target == DEVICE
     assert report.agreements[0].mape_percent == pytest.approx(50)  # the blocks as they are
     assert report.correction.judged.mape_percent < 0.1
