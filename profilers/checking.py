@@ -2,10 +2,11 @@
 
 Random architectures of a space are measured whole, by the same process and the same protocol as the blocks, interleaved
 at random. Beside the sum stand the noise floor (the networks' own samples, one half against the other), the sum with
-one fitted scale, the sum corrected by kind of block, and what counting multiply-accumulates or parameters would have
-said. Everything that is fitted is judged on networks that took no part in the fit: each left out in turn, or, with
-`num_fit`, all but the first so many. The correction is stored with these figures, and estimates use it from then on;
-unless the machine was so busy that the networks do not even agree with themselves.
+one fitted scale, the sum corrected by kind of block, what counting multiply-accumulates or parameters would have said,
+and a table without error, because the networks are not known exactly either. Everything that is fitted is judged on
+networks that took no part in the fit: each left out in turn, or, with `num_fit`, all but the first so many. The
+correction is stored with these figures, and estimates use it from then on; unless the machine was so busy that the
+networks do not even agree with themselves.
 
 A device that is not here, such as a Mac with a bundle, is judged by the networks that it measured there.
 """
@@ -31,7 +32,7 @@ from profilers.finding_device import FoundDevice, find_device
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
 from profilers.measuring import measure_space
-from profilers.noise_floor import noise_floor_percent
+from profilers.noise_floor import agreement_within_noise, noise_floor_percent
 from profilers.protocol import Protocol
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
@@ -197,6 +198,10 @@ def _compare(
         estimated_ms=tuple(sums_ms.tolist()),
         num_stable=sum(measurement.is_stable for measurement in measurements),
         noise_floor_percent=noise_floor_percent(measurements),
-        agreements=(correction.uncorrected, *judge_all(predictors, measured_ms, num_fit=num_fit)),
+        agreements=(
+            correction.uncorrected,
+            *judge_all(predictors, measured_ms, num_fit=num_fit),
+            agreement_within_noise(measurements[num_fit or 0 :]),
+        ),
         correction=correction,
     )

@@ -248,7 +248,8 @@ class BlockLatencies:
         too_few = f", and fewer than {FEW_OF_A_KIND} blocks of its kind to guess it from" if self.is_guessing else ""
         return MissingLatencyError(
             f"no latency of {name} {key} on {source.name} ({source.device_id}){too_few}",
-            fix=f"python -m profilers.measure --device {source.name} measures every block of a space",
+            fix=f"python -m profilers.measure --device {source.name} measures every block of a space; "
+            "profilers.collect or profilers.bundle do on a device that is not here",
         )
 
 

@@ -63,10 +63,14 @@ class Measurement:
 
     def confidence_interval_ms(self, level: float = 0.95) -> tuple[float, float]:
         """The bootstrap interval of the median, low and high. A single sample gives an interval without width."""
-        samples_ms = numpy.asarray(self.samples_ms)
-        medians_ms = numpy.median(samples_ms[_resampled_indices(len(samples_ms))], axis=1)  # [NUM_RESAMPLES]
-        low_ms, high_ms = numpy.quantile(medians_ms, ((1 - level) / 2, (1 + level) / 2))
+        low_ms, high_ms = numpy.quantile(self.resampled_medians_ms(), ((1 - level) / 2, (1 + level) / 2))
         return float(low_ms), float(high_ms)
+
+    def resampled_medians_ms(self) -> numpy.ndarray:
+        """The median of every bootstrap draw: `[NUM_RESAMPLES]`."""
+        samples_ms = numpy.asarray(self.samples_ms)
+        medians_ms: numpy.ndarray = numpy.median(samples_ms[_resampled_indices(len(samples_ms))], axis=1)
+        return medians_ms
 
     @property
     def relative_half_width(self) -> float:

@@ -30,7 +30,7 @@ from profilers.device import Device
 from profilers.environment import provenance
 from profilers.finding_device import find_device
 from profilers.latency_table import LatencyTable
-from profilers.noise_floor import TOO_BUSY, is_quiet, noise_floor_percent
+from profilers.noise_floor import TOO_BUSY, agreement_within_noise, is_quiet, noise_floor_percent
 from profilers.protocol import Protocol
 from search_space.space import SearchSpace, distinct_archs
 
@@ -119,6 +119,7 @@ def transfer_space(
             *judge_all(one_scale, networks.measured_ms, num_fit=num_fit),
             dataclasses.replace(correction.judged, name="with a scale for each kind of block"),
             *judge_all(counting, networks.measured_ms, num_fit=num_fit),
+            agreement_within_noise(measurements[num_fit or 0 :]),
         ),
     )
     if report.is_quiet:

@@ -1,8 +1,10 @@
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from sqlalchemy import Engine
 
@@ -18,7 +20,7 @@ from profilers.device import Device
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement, Sample
 from profilers.measuring import measure_space
-from profilers.noise_floor import noise_floor_percent
+from profilers.noise_floor import agreement_within_noise, noise_floor_percent
 from profilers.protocol import Protocol
 from profilers.sentinel import SENTINEL
 from profilers.storage import open_engine
@@ -48,7 +50,7 @@ def test_a_device_that_adds_up_is_predicted_without_error(report: CheckReport) -
 
 
 def test_baselines_stand_beside_and_are_worse(report: CheckReport) -> None:
-    plain, _, _, macs_line, params_line = report.agreements
+    plain, _, _, macs_line, params_line, _ = report.agreements
     assert plain.mape_percent < macs_line.mape_percent < params_line.mape_percent
 
 
@@ -175,6 +177,25 @@ def test_the_document_is_strict_json(report: CheckReport) -> None:
 
 def test_noise_floor_is_the_difference_of_two_halves() -> None:
     assert noise_floor_percent([Measurement(samples_ms=(1.1, 1.0, 1.1, 1.0))]) == pytest.approx(10)
+
+
+def test_a_table_without_error_is_only_as_good_as_the_networks_are_known() -> None:
+    spread, num_samples = 0.05, 101
+    generator = numpy.random.default_rng(0)
+    latencies_ms = numpy.linspace(100, 200, 60)
+    samples_ms = latencies_ms[:, None] * numpy.exp(spread * generator.standard_normal((60, num_samples)))
+    found = agreement_within_noise([Measurement(samples_ms=tuple(row)) for row in samples_ms.tolist()])
+    median_error = math.sqrt(math.pi / 2 / num_samples) * spread  # of a normal distribution's median
+    assert found.mape_percent == pytest.approx(100 * math.sqrt(2 / math.pi) * median_error, rel=0.1)
+    assert found.within_5_percent == 1
+    assert 0.99 < found.spearman < 1
+
+
+def test_a_table_without_error_meets_networks_without_noise_exactly(report: CheckReport) -> None:
+    *_, without_error = report.agreements
+    assert without_error.name == "a table without error"
+    assert without_error.mape_percent == pytest.approx(0, abs=1e-6)
+    assert without_error.spearman == pytest.approx(1)
 
 
 def test_a_correction_from_a_busy_machine_is_not_believed(report: CheckReport) -> None:
