@@ -40,6 +40,14 @@ def test_a_rested_block_is_timed_warm() -> None:
     assert take_sample_ms(runner, num_runs=num_runs) == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize(("run_s", "num_runs"), [(0.049, 2), (0.051, 1)])
+def test_a_large_network_runs_once_for_a_sample(run_s: float, num_runs: int) -> None:
+    runner = ColdRunner(run_s)
+    runner.run(2)
+    assert take_sample_ms(runner, num_runs=1) == pytest.approx(1000 * run_s)
+    assert runner.num_runs - 2 == num_runs
+
+
 @pytest.mark.parametrize(("run_s", "num_runs"), [(1e-5, 100), (0.0009, 2), (0.001, 1), (5.0, 1)])
 def test_a_sample_lasts_a_millisecond(run_s: float, num_runs: int) -> None:
     assert runs_per_sample(run_s) == num_runs
