@@ -11,15 +11,16 @@ works would otherwise make the later models look slow. One fixed model, the sent
 by how much. Nothing is corrected here: what was timed is written down, with the state of the machine, and judged where
 the results are read. A Mac that says it is too hot is left alone for up to a minute before the next round.
 
-Every round is kept when it ends. To resume, run the same command again. At the end, and after Ctrl-C, results.json
-holds everything so far: send it back to `python -m profilers.bundle --import results.json`. This is one long file
-because it travels alone.
+Every round is kept when it ends. To resume, run the same command again: a model that killed the process, or was not
+loaded after half an hour, is then left out as failed. At the end, and after Ctrl-C, results.json holds everything so
+far: send it back to `python -m profilers.bundle --import results.json`. This is one long file because it travels alone.
 """
 
 import argparse
 import asyncio
 import dataclasses
 import datetime
+import faulthandler
 import hashlib
 import importlib.metadata
 import json
@@ -36,6 +37,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,8 +50,9 @@ MIN_WARM_UP_S = 0.05  # a cold small block can take 39 times its median
 MIN_SAMPLE_S = 0.001  # enough for the clock
 SAMPLES_PER_PROBE = 3  # of the sentinel, of which the median counts
 COOLING_POLL_S = 2.0
+MAX_LOAD_S = 1800.0  # Core ML compiles a large network for minutes
 
-DIED = "the process died while it loaded this model"
+DIED = "the process died while it loaded this model, or was ended after half an hour of it"
 
 _SYSTEMS = {"iphone": "iOS", "ipad": "iPadOS"}
 
@@ -265,8 +268,9 @@ def measure(
         for name in active:
             journal.begin(units, name)
             try:
-                runner = load(name)
-                loaded, placement = Loaded(runner), runner.placement
+                with end_process_after(MAX_LOAD_S):
+                    runner = load(name)
+                    loaded, placement = Loaded(runner), runner.placement
             except Exception as error:  # noqa: BLE001 - what Core ML cannot run is a result too
                 journal.add("failure", units, model=name, reason=f"{type(error).__name__}: {error}"[:1000])
                 continue
@@ -284,6 +288,16 @@ def measure(
         num_done = sum(is_finished(samples, rules) for samples in samples_ms.values())
         _say(f"{units}: {num_done} of {len(sizes)} models measured")
     journal.add("environment", units, **environment_facts(read_thermal()))
+
+
+@contextmanager
+def end_process_after(limit_s: float) -> Iterator[None]:
+    """Ends a process that hangs in here, even inside Core ML, where Python can neither run a handler nor raise."""
+    faulthandler.dump_traceback_later(limit_s, exit=True, file=2)  # stderr
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _measure_round(

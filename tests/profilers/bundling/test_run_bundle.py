@@ -178,6 +178,28 @@ def test_a_model_that_kills_the_process_is_not_tried_again(tmp_path: Path) -> No
     again.close()
 
 
+def test_a_model_that_hangs_ends_the_process_and_is_not_tried_again(tmp_path: Path) -> None:
+    hanging = f"""
+import ctypes, pathlib
+from profilers.bundling import run_bundle
+from tests.profilers.bundling.test_run_bundle import HEADER, PretendRunner, pretend
+
+def load(name):
+    return PretendRunner(0.002) if name in "as" else ctypes.PyDLL(None).sleep(60)  # keeps Python's lock, as a hang may
+
+run_bundle.MAX_LOAD_S = 1.0
+pretend({SIZES}, run_bundle.Journal(pathlib.Path({str(tmp_path / "journal")!r}), HEADER), load=load)
+"""
+    ended = subprocess.run([sys.executable, "-c", hanging], capture_output=True, text=True, check=False, timeout=100)
+    assert ended.returncode == 1
+    assert "Timeout" in ended.stderr
+    resumed = Journal(tmp_path / "journal", HEADER)
+    assert resumed.failed("all") == {"b"}
+    pretend(SIZES, resumed)
+    assert set(resumed.samples_ms("all")) == {"a", "c"}
+    resumed.close()
+
+
 def test_an_unsteady_model_gets_more_rounds() -> None:
     assert not is_finished([1.0] * 7, RULES)
     assert is_finished([1.0] * 8, RULES)
