@@ -72,7 +72,7 @@ class TorchCudaBackend(AbstractBackend):
 
         from profilers.backends.torch_modules import build_on, compiled
 
-        torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined] # not TF32
+        _forbid_tf32()
         module, inputs = build_on(subject, "cuda", self._options.precision)
         match self._options.mode:
             case "eager":
@@ -104,6 +104,15 @@ class _CudaRunner(AbstractRunner):
             self._end.record()
         self._end.synchronize()
         return float(self._start.elapsed_time(self._end)) / 1000  # from milliseconds
+
+
+def _forbid_tf32() -> None:
+    import torch
+
+    # One by one: torch 2.11 has TF32 in convolutions for all that is said above them, and an environment variable
+    # (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE) asks for it in matrix products.
+    for backend in (torch.backends, torch.backends.cudnn.conv, torch.backends.cuda.matmul):
+        backend.fp32_precision = "ieee"  # type: ignore[attr-defined]
 
 
 def _captured(launch: Callable[[], object]) -> Callable[[], object]:
