@@ -20,7 +20,7 @@ from profilers.backends.abstract import AbstractBackend
 from profilers.device import Device, num_usable_cores
 from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable
-from profilers.memory import MIN_GROUP_BYTES, available_bytes, portions, roomy_disk_bytes, roomy_group_bytes
+from profilers.memory import portions, roomy_disk_bytes
 from profilers.protocol import FORMULA_PROTOCOL, Protocol
 from profilers.subject import Subject
 from profilers.subject_group import SubjectGroup
@@ -58,7 +58,7 @@ def run_campaign(
     )
 
     def measure(chosen: Sequence[Subject], description: str, protocol: Protocol) -> None:
-        max_loaded_bytes = protocol.max_group_bytes or _loaded_bytes(backend)
+        max_loaded_bytes = protocol.max_group_bytes or backend.max_loaded_bytes
         for portion in portions(chosen, _prepared_bytes(backend)):
             group = SubjectGroup(
                 portion, backend, table, campaign_id=campaign_id, protocol=protocol, max_loaded_bytes=max_loaded_bytes
@@ -94,11 +94,6 @@ def _lacks_yardstick(subjects: Sequence[Subject], table: LatencyTable, device: D
         return False
     record = table.records(device, [YARDSTICK]).get(YARDSTICK)
     return record is None or record.status == "sampling"
-
-
-def _loaded_bytes(backend: AbstractBackend) -> int:
-    """A graphics card and a browser's tab have a memory of their own, of which nothing is known here."""
-    return roomy_group_bytes(available_bytes()) if backend.times_single_runs else MIN_GROUP_BYTES
 
 
 def _prepared_bytes(backend: AbstractBackend) -> int:

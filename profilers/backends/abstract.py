@@ -50,6 +50,13 @@ class AbstractBackend(ABC):
 
         return available_bytes()
 
+    @property
+    def max_loaded_bytes(self) -> int:
+        """How many bytes of weights to load at once; a browser's tab has a memory of which nothing is known here."""
+        from profilers.memory import MIN_GROUP_BYTES, roomy_group_bytes
+
+        return roomy_group_bytes(self.free_bytes()) if self.times_single_runs else MIN_GROUP_BYTES
+
     @abstractmethod
     def prepare(self, subject: Subject, path: Path) -> None:
         """Writes what `load` opens to `path`, if anything. Weights are random: latency does not depend on them."""

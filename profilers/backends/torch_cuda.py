@@ -17,6 +17,7 @@ from typing import Literal
 from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError
 from profilers.backends.device_options import canonical_name
 from profilers.device import Device, host_operating_system
+from profilers.memory import roomy_group_bytes
 from profilers.subject import Subject
 
 _RUNS_BEFORE_CAPTURE = 3  # libraries choose kernels and allocate in the first ones, which a capture forbids
@@ -64,11 +65,14 @@ class TorchCudaBackend(AbstractBackend):
         # The card's own, all of it: to ask what is left of it would start a context here, which takes some.
         return int(torch.cuda.get_device_properties(0).total_memory)
 
+    @property
+    def max_loaded_bytes(self) -> int:
+        return roomy_group_bytes(self.free_bytes())
+
     def prepare(self, subject: Subject, path: Path) -> None:
         pass  # the worker builds the module itself
 
     def load(self, subject: Subject, path: Path) -> AbstractRunner:
-        import torch
 
         from profilers.backends.torch_modules import build_on, compiled
 
