@@ -9,7 +9,8 @@ was measured.
 """
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,15 +78,16 @@ class TorchCudaBackend(AbstractBackend):
         from profilers.backends.torch_modules import build_on, compiled
 
         _forbid_tf32()
-        module, inputs = build_on(subject, "cuda", self._options.precision)
-        match self._options.mode:
-            case "eager":
-                return _CudaRunner(lambda: module(*inputs))
-            case "compiled":
-                fast = compiled(module, inputs)
-                return _CudaRunner(lambda: fast(*inputs))
-            case "graphs":
-                return _CudaRunner(_captured(lambda: module(*inputs)))
+        with _ending_with_the_card():
+            module, inputs = build_on(subject, "cuda", self._options.precision)
+            match self._options.mode:
+                case "eager":
+                    return _CudaRunner(lambda: module(*inputs))
+                case "compiled":
+                    fast = compiled(module, inputs)
+                    return _CudaRunner(lambda: fast(*inputs))
+                case "graphs":
+                    return _CudaRunner(_captured(lambda: module(*inputs)))
 
 
 class _CudaRunner(AbstractRunner):
@@ -101,13 +103,28 @@ class _CudaRunner(AbstractRunner):
     def run(self, num_runs: int) -> float:
         import torch
 
-        with torch.inference_mode():
+        with _ending_with_the_card(), torch.inference_mode():
             self._start.record()
             for _ in range(num_runs):
                 self._launch()
             self._end.record()
-        self._end.synchronize()
+            self._end.synchronize()
         return float(self._start.elapsed_time(self._end)) / 1000  # from milliseconds
+
+
+@contextmanager
+def _ending_with_the_card() -> Iterator[None]:
+    """Ends the process after an error that the card does not recover from: every subject would fail from then on."""
+    import torch
+
+    try:
+        yield
+    except Exception as error:
+        try:
+            torch.cuda.synchronize()  # after such an error this raises too; after a lack of memory it does not
+        except RuntimeError:
+            raise SystemExit(f"the card cannot go on in this process: {error}") from error
+        raise
 
 
 def _forbid_tf32() -> None:

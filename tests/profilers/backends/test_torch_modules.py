@@ -1,6 +1,8 @@
 """torch's own ways to run a subject: number formats, and compiled code that computes the same."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -73,6 +75,29 @@ def test_float32_on_a_card_is_not_tf32(tmp_path) -> None:
     open_backend("cuda-torch").load(BLOCKS["conv"], tmp_path)
     assert torch.backends.cudnn.conv.fp32_precision == "ieee"  # type: ignore[attr-defined]
     assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA card")
+@pytest.mark.parametrize(
+    ("launch", "exit_code", "message"),
+    [
+        ("torch.zeros(2, device='cuda')[torch.tensor([5], device='cuda')]", 1, "cannot go on in this process"),
+        ("torch.zeros(2**50, device='cuda')", 0, "OutOfMemoryError"),
+    ],
+)
+def test_an_error_that_a_card_does_not_recover_from_ends_the_process(launch: str, exit_code: int, message: str) -> None:
+    code = f"""
+import torch
+from profilers.backends.torch_cuda import _CudaRunner
+try:
+    _CudaRunner(lambda: {launch}).run(1)
+except Exception as error:
+    print(type(error).__name__)
+    assert _CudaRunner(lambda: torch.zeros(2, device="cuda")).run(1) > 0
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == exit_code, ended.stderr
+    assert message in ended.stdout + ended.stderr
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA card")
