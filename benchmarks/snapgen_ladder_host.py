@@ -53,6 +53,8 @@ class LadderOptions:
     """Runs of each network of a pair."""
     quick: bool = False
     """Four rounds only, and the page is not written."""
+    out: Path = PAGE_PATH
+    """Write the page to this file."""
     json: bool = False
     """Print the result as one JSON line on stdout."""
 
@@ -129,7 +131,7 @@ def measure_ladder(options: LadderOptions) -> None:
     page = _page(results, open_backend(options.device).device, latent=options.latent, num_rounds=num_rounds)
     print(page, file=sys.stderr)
     if not options.quick:
-        PAGE_PATH.write_text(page)
+        options.out.write_text(page)
     if options.json:
         command_line.print_json({"latent": options.latent, "edits": list(map(_json_row, results))})
 
@@ -166,6 +168,8 @@ def _at(arch: ArchConfig, latent: int) -> ArchConfig:
 
 def _page(results: Sequence[EditResult], device: Device, *, latent: int, num_rounds: int) -> str:
     command = f"python -m benchmarks.snapgen_ladder_host --device {device.name} --latent {latent} --rounds {num_rounds}"
+    latents = tuple(dict.fromkeys((latent, PUBLISHED_LATENT)))
+    macs_titles = " | ".join(f"macs at {side}" for side in latents)
     lines = [
         f"# SnapGen's ablation on this machine, at {latent} x {latent} latents",
         "",
@@ -174,32 +178,41 @@ def _page(results: Sequence[EditResult], device: Device, *, latent: int, num_rou
         "- phone: iPhone 15 Pro, 1024 px (128 x 128 latents), published in arXiv:2412.09619, Table 1",
         "- formula: `python -m profilers.calibrate`, an estimate that was fitted on the published column",
         "",
-        f"| edit | before, ms | after, ms | here | macs at {latent} | macs at 128 | phone | formula (estimate) |",
-        "|---|---|---|---|---|---|---|---|",
-        *map(_table_line, results),
+        f"| edit | before, ms | after, ms | here | {macs_titles} | phone | formula (estimate) |",
+        "|---|---|---|---|---|---|" + "---|" * len(latents),
+        *(_table_line(result, latents) for result in results),
         "",
-        *map(_difference, results),
+        *map(_verdict, results),
         "",
-        f"What differs besides the hardware: this machine computes in {device.precision} at {latent} x {latent}, the",
-        "phone in fp16 at 128 x 128. Self-attention grows with the fourth power of the side, everything else with its",
-        "square, so at a smaller side an edit of self-attention is worth less; the two columns of macs show how much.",
+        *_what_differs(device, latent),
         "",
     ]
     return "\n".join(lines)
 
 
-def _table_line(result: EditResult) -> str:
+def _what_differs(device: Device, latent: int) -> list[str]:
+    precision = f"What differs besides the hardware: this machine computes in {device.precision}"
+    if latent == PUBLISHED_LATENT:
+        return [f"{precision}, the phone in fp16."]
+    return [
+        f"{precision} at {latent} x {latent}, the",
+        "phone in fp16 at 128 x 128. Self-attention grows with the fourth power of the side, everything else with its",
+        "square, so at a smaller side an edit of self-attention is worth less; the two columns of macs show how much.",
+    ]
+
+
+def _table_line(result: EditResult, latents: Sequence[int]) -> str:
     edit = result.edit
     low, high = result.interval_percent
+    macs = " | ".join(f"{_macs_percent(edit, latent):+.1f} %" for latent in latents)
     return (
         f"| {edit.title} | {statistics.median(result.before_ms):.1f} | {statistics.median(result.after_ms):.1f} "
-        f"| {result.change_percent:+.1f} % ({low:+.1f} to {high:+.1f}) | {_macs_percent(edit):+.1f} % "
-        f"| {_macs_percent(edit, PUBLISHED_LATENT):+.1f} % "
+        f"| {result.change_percent:+.1f} % ({low:+.1f} to {high:+.1f}) | {macs} "
         f"| {_percent_text(edit.published_percent)} | {_formula_percent(edit):+.1f} % |"
     )
 
 
-def _difference(result: EditResult) -> str:
+def _verdict(result: EditResult) -> str:
     edit = result.edit
     if edit.published_percent is None:
         return f"- {edit.title}: {result.change_percent:+.1f} % here; the paper gives no latency."
@@ -207,6 +220,7 @@ def _difference(result: EditResult) -> str:
     low, high = result.interval_percent
     if points > 0:
         verdict = f"{points:.1f} points less is saved here than on the phone"
+        verdict += ", and the edit costs time" if low > 0 else ""
     else:
         verdict = f"{-points:.1f} points more is saved here than on the phone"
     doubt = "" if low * high > 0 else "; the interval holds zero, so not even the sign is known"

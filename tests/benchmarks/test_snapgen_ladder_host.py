@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks.snapgen_ladder_host import Edit, EditResult, LadderOptions, measure_edits, snapgen_edits
+from benchmarks.snapgen_ladder_host import Edit, EditResult, LadderOptions, _verdict, measure_edits, snapgen_edits
 from search_space.counts import count
 from search_space.errors import UsageError
 from search_space.space import random_arch
@@ -57,6 +57,18 @@ def test_the_command_sets_the_host_beside_the_phone() -> None:
     assert "| one key/value head | " in done.stderr
     assert "1.8 points less is saved here than on the phone." in done.stderr
     assert "the paper gives no latency" in done.stderr
+
+
+def test_at_the_phones_own_latents_macs_stand_there_once() -> None:
+    command = [sys.executable, "-m", "benchmarks.snapgen_ladder_host", "--device", "exact", "--quick"]
+    done = subprocess.run([*command, "--latent", "128"], capture_output=True, text=True, check=True)
+    assert "| here | macs at 128 | phone |" in done.stderr
+    assert "the phone in fp16." in done.stderr
+
+
+def test_an_edit_that_costs_time_is_called_so() -> None:
+    slower = EditResult(edit=EDIT, before_ms=(10, 10, 10), after_ms=(11, 11, 11))
+    assert _verdict(slower) == "- smaller: 60.0 points less is saved here than on the phone, and the edit costs time."
 
 
 def test_a_latent_that_cannot_be_halved_twice_is_refused() -> None:
