@@ -9,6 +9,7 @@
 A token comes in the body of one POST. The URL carries it behind the "#", which a browser never sends.
 """
 
+import logging
 import re
 import threading
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from profilers.collecting.strict_json import BodyError, parse_json
 from profilers.latency_table import LatencyTable
 from profilers.sentinel import SENTINEL
 from search_space.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -135,6 +138,7 @@ class CollectingApplication:
                 return error_response(409, "the job takes no more samples")
             problem = contradiction(portion, work)
             if problem is not None:
+                logger.warning("the job %s: a portion was refused, because %s", job.job_id, problem)
                 return error_response(409, problem)
             if not self._store.add_portion(job, portion):
                 return error_response(409, "this upload is there already, with other samples")

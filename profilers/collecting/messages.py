@@ -51,10 +51,12 @@ class Claim(Message):
     threads: Annotated[int, Field(ge=1, le=64)]
     num_cores: Annotated[int, Field(ge=1, le=1024)] | None
     """navigator.hardwareConcurrency; None where the browser does not tell."""
-    is_isolated: bool
+    has_exact_clock: bool
     """Whether the page's clock is exact, so that its blocks run in turn; otherwise they are looped."""
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}$")] | None
-    """The model from the browser's client hints, where the User-Agent hides it."""
+    """The model, as the browser's client hints or a person told the page."""
+    system_version: Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){0,3}$")] | None
+    """The system's version from the client hints: Chrome's User-Agent says Android 10 whatever it is."""
 
 
 class Probe(Part):

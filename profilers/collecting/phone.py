@@ -20,14 +20,20 @@ from search_space.spaces import search_space
 
 
 def phone_device(job: Job, claim: Claim, *, user_agent: str) -> Device:
-    """The device that keys the phone's rows: made of what it is, never of whose it is."""
+    """The device that keys the phone's rows: made of what it is, never of whose it is.
+
+    Raises:
+        UsageError: Nobody says which model it is, so that other phones would be the same device.
+    """
     browser = reduce_user_agent(user_agent)
-    if claim.model is not None and browser.operating_system.startswith("Android"):
+    if claim.model is not None:
         browser = replace(browser, model=claim.model)
+    elif browser.is_model_hidden and not job.device_name:
+        raise UsageError("this browser does not tell which model it runs on; write it into the field above Start")
+    if claim.system_version is not None and browser.operating_system.startswith("Android"):
+        browser = replace(browser, operating_system=f"Android {claim.system_version.partition('.')[0]}")
     cores = f"{claim.num_cores} cores" if claim.num_cores else "cores unknown"
-    clock = (
-        "" if claim.is_isolated else ", coarse clock"
-    )  # looped blocks are faster than blocks in turn: never mix them
+    clock = "" if claim.has_exact_clock else ", coarse clock"  # looped blocks are faster than in turn: never mix them
     return Device(
         name=job.device_name or device_name_of(browser),
         backend="browser",

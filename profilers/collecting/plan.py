@@ -26,7 +26,7 @@ from profilers.subject import Subject
 
 PROTOCOL = Protocol(max_rounds=28)  # a page has to stay open all the while
 MAX_GROUP_BYTES = 64 * 2**20  # a tab of a phone is closed when it takes some hundred MB
-PORTION_SIZE = 200
+PORTION_SIZE = 48  # what a page that is closed by its browser loses at most
 _CLOCK_TOLERANCE_MS = 2.0  # a phone's clock may be that coarse
 
 

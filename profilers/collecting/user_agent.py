@@ -10,12 +10,14 @@ from dataclasses import dataclass
 UNKNOWN = "unknown"
 _MAX_LENGTH = 512
 
-# As the maker wrote it: letters, digits and a little punctuation. Chrome sends "K" where it hides the model.
+# As the maker wrote it: letters, digits and a little punctuation.
 _ANDROID = re.compile(
-    r"\(Linux; Android (\d{1,2})(?:\.\d{1,2}){0,2}"
+    r"\((?:Linux; )?Android (\d{1,2})(?:\.\d{1,2}){0,2}"
     r"(?:; ([A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}?))?(?: Build/[^);]{0,60})?[;)]"
 )
+_HIDDEN = (None, "K", "Mobile", "Tablet")  # Chrome sends "K" in a model's place, Firefox the other two
 _APPLE = re.compile(r"\((iPhone|iPad|iPod touch);(?: U;)? CPU (?:iPhone )?OS (\d{1,2})_(\d{1,2})(?:_\d{1,2})? like Mac")
+_SAFARI = re.compile(r" Version/(\d{1,4})\.(\d{1,3})[\d.]{0,8} (?:Mobile/\w{1,10} )?Safari/")
 _DESKTOPS = (("Macintosh; ", "Mac", "macOS"), ("Windows NT ", "PC", "Windows"), ("X11; Linux ", "PC", "Linux"))
 _BROWSERS = (  # the first that is found counts: most of them also call themselves Chrome and Safari
     ("Edge", re.compile(r" Edg(?:A|iOS)?/(\d{1,4})\.")),
@@ -23,7 +25,7 @@ _BROWSERS = (  # the first that is found counts: most of them also call themselv
     ("Samsung Internet", re.compile(r" SamsungBrowser/(\d{1,4})\.")),
     ("Firefox", re.compile(r" (?:Firefox|FxiOS)/(\d{1,4})\.")),
     ("Chrome", re.compile(r" (?:HeadlessChrome|Chrome|CriOS)/(\d{1,4})\.")),
-    ("Safari", re.compile(r" Version/(\d{1,4})\.[\d.]{1,8} (?:Mobile/\w{1,10} )?Safari/")),
+    ("Safari", _SAFARI),
 )
 
 
@@ -33,6 +35,8 @@ class Browser:
 
     model: str
     """Pixel 8, iPhone, PC."""
+    is_model_hidden: bool
+    """Whether many models go by that name: no iPhone says which one it is, and many Android phones do not."""
     operating_system: str
     """With its major version where phones tell it: Android 14, iOS 17.5."""
     browser: str
@@ -42,20 +46,23 @@ class Browser:
 def reduce_user_agent(user_agent: str) -> Browser:
     """Keeps of the header what these patterns name, and nothing else."""
     text = user_agent[:_MAX_LENGTH]
-    model, operating_system = _model_and_system(text)
-    for name, pattern in _BROWSERS:
-        if match := pattern.search(text):
-            return Browser(model=model, operating_system=operating_system, browser=f"{name} {match[1]}")
-    return Browser(model=model, operating_system=operating_system, browser=UNKNOWN)
+    found = (f"{name} {match[1]}" for name, pattern in _BROWSERS if (match := pattern.search(text)))
+    browser = next(found, UNKNOWN)
+    if (match := _ANDROID.search(text)) and match[2] not in _HIDDEN:
+        return Browser(model=match[2], is_model_hidden=False, operating_system=f"Android {match[1]}", browser=browser)
+    model, operating_system = _kind_and_system(text)
+    return Browser(model=model, is_model_hidden=True, operating_system=operating_system, browser=browser)
 
 
-def _model_and_system(text: str) -> tuple[str, str]:
+def _kind_and_system(text: str) -> tuple[str, str]:
     if match := _ANDROID.search(text):
-        is_hidden = match[2] in (None, "K")
-        return "Android phone" if is_hidden else match[2], f"Android {match[1]}"
+        return "Android phone", f"Android {match[1]}"
     if match := _APPLE.search(text):
-        return match[1], f"iOS {match[2]}.{match[3]}"
-    for mark, model, operating_system in _DESKTOPS:
+        kind, *version = match.groups()
+        if safari := _SAFARI.search(text):  # whose version is the system's; from iOS 26 on the system's own stays at 18
+            version = list(safari.groups())
+        return kind, f"iOS {'.'.join(version)}"
+    for mark, kind, operating_system in _DESKTOPS:
         if f"({mark}" in text:
-            return model, operating_system
+            return kind, operating_system
     return UNKNOWN, UNKNOWN

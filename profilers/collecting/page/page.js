@@ -1,7 +1,9 @@
 // The page of a phone: claims the job behind its link, measures, shows how far it is, and goes on after a reload.
 
 import { ask, measure, randomSecret, Refusal } from "./portions.js";
+import { Runner } from "./runner.js";
 
+const TOKEN = "snapnas-token"; // of this tab, until it is claimed: a tab that was put to sleep still has it
 const STORED = "snapnas-session"; // {sessionKey, token, provider, threads}
 
 const element = (id) => document.getElementById(id);
@@ -11,17 +13,15 @@ let startedMs;
 let startedDone;
 
 async function main() {
-  const token = location.hash.slice(1);
+  const token = location.hash.slice(1) || sessionStorage.getItem(TOKEN);
   history.replaceState(null, "", "/"); // the link works once; nobody needs to read it from the address bar
   const stored = JSON.parse(localStorage.getItem(STORED));
-  fillChoices();
-  element("what").textContent = `${navigator.hardwareConcurrency ?? "?"} cores, ${
-    self.crossOriginIsolated ? "exact clock" : "coarse clock (no HTTPS): longer samples"
-  }`;
+  await fillChoices();
   if (stored && (!token || token === stored.token)) {
     element("start").textContent = "Go on";
     await run(stored, () => ask("/api/job", { sessionKey: stored.sessionKey }));
   } else if (token) {
+    sessionStorage.setItem(TOKEN, token);
     element("start").disabled = false;
     element("start").onclick = () => claim(token);
   } else {
@@ -29,13 +29,17 @@ async function main() {
   }
 }
 
-function fillChoices() {
+async function fillChoices() {
+  const clock = self.crossOriginIsolated ? "" : ", coarse clock (no HTTPS): longer samples";
+  element("what").textContent = `${navigator.hardwareConcurrency ?? "?"} cores${clock}`;
   const maxThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency ?? 1, 64) : 1;
   for (let threads = 1; threads <= maxThreads; threads *= 2) element("threads").add(new Option(threads));
   element("provider").add(new Option("processor (WebAssembly)", "wasm"));
   if (navigator.gpu) element("provider").add(new Option("graphics (WebGPU)", "webgpu"));
+  element("model").value = plainModel((await hints()).model ?? "");
 }
 
+// Takes the job once its runtime works here: a browser that cannot run it does not use the link up.
 async function claim(token) {
   const session = {
     token,
@@ -43,43 +47,65 @@ async function claim(token) {
     provider: element("provider").value,
     threads: Number(element("threads").value),
   };
-  localStorage.setItem(STORED, JSON.stringify(session)); // before it is sent: a lost answer can be asked for again
-  const body = {
-    schema_version: 1,
-    token,
-    session_key: session.sessionKey,
-    provider: session.provider,
-    threads: session.threads,
-    num_cores: navigator.hardwareConcurrency ?? null,
-    is_isolated: self.crossOriginIsolated,
-    model: await model(),
-  };
-  await run(session, () => ask("/api/claim", { method: "POST", body }));
+  const { platformVersion } = await hints();
+  await run(session, (runner) => {
+    localStorage.setItem(STORED, JSON.stringify(session)); // before it is sent: a lost answer can be asked for again
+    const body = {
+      schema_version: 1,
+      token,
+      session_key: session.sessionKey,
+      provider: session.provider,
+      threads: session.threads,
+      num_cores: navigator.hardwareConcurrency ?? null,
+      has_exact_clock: runner.timesSingleRuns,
+      model: plainModel(element("model").value) || null,
+      system_version: /^\d{1,3}(\.\d{1,3}){0,3}$/.test(platformVersion ?? "") ? platformVersion : null,
+    };
+    return ask("/api/claim", { method: "POST", body });
+  });
 }
 
-// The model, where the browser tells it; most tell it in the User-Agent or not at all.
-async function model() {
-  const hints = await navigator.userAgentData?.getHighEntropyValues(["model"]);
-  return /^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}$/.test(hints?.model ?? "") ? hints.model : null;
+// What the browser tells beside the User-Agent; most tell nothing.
+async function hints() {
+  return (await navigator.userAgentData?.getHighEntropyValues(["model", "platformVersion"])) ?? {};
 }
 
+// As the server reads it: letters, digits and a little punctuation.
+function plainModel(text) {
+  return text.replace(/[^A-Za-z0-9 ._+-]+/g, " ").replace(/^[ ._+-]+/, "").slice(0, 40).trim();
+}
+
+// Measures the job that `open` gives for a runner, and says how it ended.
 async function run(session, open) {
-  for (const id of ["start", "provider", "threads"]) element(id).disabled = true;
+  const isRunning = new AbortController();
+  setControls({ disabled: true });
+  let job;
   try {
-    await keepAwake();
-    let job = await open();
+    await keepAwake(isRunning.signal);
+    show({ text: "loading the runtime" });
+    const runner = await Runner.open(session);
+    job = await open(runner);
+    sessionStorage.removeItem(TOKEN);
     startedMs = performance.now();
     startedDone = job.num_done;
-    job = await measure(job, { ...session, show });
+    job = await measure(job, { ...session, runner, show });
     show({ job });
     localStorage.removeItem(STORED);
     say("Done, thank you. You can close this page.");
   } catch (error) {
-    say(`It stopped: ${error.message}`);
-    if (error instanceof Refusal) localStorage.removeItem(STORED); // anything else may pass: a reload goes on
+    const isRefused = error instanceof Refusal;
+    if (isRefused && (!job || error.status === 401)) localStorage.removeItem(STORED); // it speaks for no job (any more)
+    const canGoOn = localStorage.getItem(STORED) !== null;
+    if (!canGoOn) setControls({ disabled: !sessionStorage.getItem(TOKEN) });
+    say(`It stopped: ${error.message}${canGoOn ? ". Reload this page to go on." : ""}`);
   } finally {
+    isRunning.abort();
     await wakeLock?.release();
   }
+}
+
+function setControls({ disabled }) {
+  for (const id of ["start", "provider", "threads", "model"]) element(id).disabled = disabled;
 }
 
 function show({ job, numNew = 0, text }) {
@@ -98,14 +124,21 @@ function say(text) {
   element("status").textContent = text;
 }
 
-// A phone that dims its screen also slows its processor. The lock is lost when the page is hidden.
-async function keepAwake() {
-  if (!navigator.wakeLock) return;
+// A phone that dims its screen also slows its processor. The lock is lost when the page is hidden, and Safari gives it
+// only to a page that was tapped: after a reload the next tap asks for it again.
+async function keepAwake(signal) {
+  if (!navigator.wakeLock) {
+    element("awake").textContent = "This page cannot keep the screen on here: turn its automatic lock off.";
+    return;
+  }
   const lock = async () => {
-    if (document.visibilityState === "visible") wakeLock = await navigator.wakeLock.request("screen").catch(() => undefined);
+    if (document.hidden || wakeLock?.released === false) return;
+    wakeLock = await navigator.wakeLock.request("screen").catch(() => undefined);
+    element("awake").textContent = wakeLock ? "" : "Tap this page once, so that it can keep the screen on.";
   };
-  document.addEventListener("visibilitychange", lock);
+  document.addEventListener("visibilitychange", lock, { signal });
+  document.addEventListener("pointerup", lock, { signal });
   await lock();
 }
 
-main();
+main().catch((error) => say(`This page cannot start: ${error.message}`)); // such as a browser that lets it store nothing

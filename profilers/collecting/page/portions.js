@@ -2,16 +2,23 @@
 //
 // The server decides what comes next, so this holds nothing that a reload could lose but the session key.
 
-import { Runner } from "./runner.js";
-
 const RETRY_DELAYS_MS = [1000, 2000, 4000, 8000, 15000, 30000];
 const SENTINEL = "sentinel";
 const LOADING = "snapnas-loading"; // {key, deaths}: the block that is being loaded, in case the page dies of it
 const MAX_DEATHS = 2; // the first one may have been a reload
+const MAX_REFUSALS = 3; // of portions, one after another
 
-export class Refusal extends Error {}
+export class Refusal extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
 
-// Asks the server; tries again while it cannot be reached. A refusal is final.
+// Nobody answered for minutes: what was asked for may still be there.
+class Unreachable extends Error {}
+
+// Asks the server; tries again while it cannot be reached or fails. A refusal is final.
 export async function ask(path, { method = "GET", body, sessionKey, as = "json" } = {}) {
   const headers = {};
   if (sessionKey) headers.Authorization = `Bearer ${sessionKey}`;
@@ -20,9 +27,12 @@ export async function ask(path, { method = "GET", body, sessionKey, as = "json" 
     try {
       const response = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
       if (response.ok) return await response[as]();
-      if (response.status !== 429) throw new Refusal((await response.json()).error);
+      const { error } = await response.json();
+      if (response.status !== 429 && response.status < 500) throw new Refusal(error, response.status);
+      throw new Error(error);
     } catch (error) {
-      if (error instanceof Refusal || attempt >= 20) throw error;
+      if (error instanceof Refusal) throw error;
+      if (attempt >= 20) throw new Unreachable(error.message);
     }
     const delayMs = RETRY_DELAYS_MS[Math.min(attempt, RETRY_DELAYS_MS.length - 1)];
     await new Promise((resolve) => setTimeout(resolve, delayMs));
@@ -30,16 +40,16 @@ export async function ask(path, { method = "GET", body, sessionKey, as = "json" 
 }
 
 // Works on the job until the server asks for nothing more. `show` gets what is happening.
-export async function measure(job, { sessionKey, provider, threads, show }) {
-  show({ text: "loading the runtime" });
-  const runner = await Runner.open({ provider, threads });
+export async function measure(job, { sessionKey, runner, show }) {
   const numRuns = new Map(); // key -> runs of a sample; has the blocks that are loaded
-  const load = async (key, slot = key) => {
-    await runner.load(slot, await ask(`/api/models/${key}`, { sessionKey, as: "arrayBuffer" }));
+  const download = (key) => ask(`/api/models/${key}`, { sessionKey, as: "arrayBuffer" });
+  const load = async (slot, model) => {
+    await runner.load(slot, model);
     numRuns.set(slot, await runner.warmUp(slot));
   };
-  await load(job.sentinel.key, SENTINEL);
+  await load(SENTINEL, await download(job.sentinel.key));
   let group;
+  let numRefused = 0;
   while (job.work) {
     if (group !== job.work.group_index) {
       for (const key of [...numRuns.keys()].filter((key) => key !== SENTINEL)) {
@@ -48,16 +58,23 @@ export async function measure(job, { sessionKey, provider, threads, show }) {
       }
       group = job.work.group_index;
     }
-    const failures = await loadBlocks(job.work.keys, { load, runner, numRuns, show });
+    const failures = await loadBlocks(job.work.keys, { download, load, runner, numRuns, show });
     const portion = await measurePortion(job, { runner, numRuns, failures, show });
     show({ job, text: "sending" });
-    job = await ask("/api/portions", { method: "POST", body: portion, sessionKey });
+    try {
+      job = await ask("/api/portions", { method: "POST", body: portion, sessionKey });
+      numRefused = 0;
+    } catch (error) {
+      // One in which the phone slept, or grew much slower at once, contradicts itself: it is measured again.
+      if (!(error instanceof Refusal) || error.status === 401 || ++numRefused >= MAX_REFUSALS) throw error;
+      job = await ask("/api/job", { sessionKey });
+    }
   }
   return job;
 }
 
 // Loads the blocks that are not loaded yet; gives the reasons of those that cannot be.
-async function loadBlocks(keys, { load, runner, numRuns, show }) {
+async function loadBlocks(keys, { download, load, runner, numRuns, show }) {
   const failures = new Map();
   const left = JSON.parse(localStorage.getItem(LOADING)); // this page died while it loaded that block
   for (const [index, key] of keys.entries()) {
@@ -68,11 +85,11 @@ async function loadBlocks(keys, { load, runner, numRuns, show }) {
       failures.set(key, "the page died while it loaded this block");
       continue;
     }
+    const model = await download(key); // what cannot be had now is no failure of the block
     localStorage.setItem(LOADING, JSON.stringify({ key, deaths }));
     try {
-      await load(key);
+      await load(key, model);
     } catch (error) {
-      if (error instanceof Refusal) throw error;
       await startAfreshIfBroken(runner, { key, deaths });
       failures.set(key, plainText(error.message));
     }
@@ -102,25 +119,30 @@ async function measurePortion(job, { runner, numRuns, failures, show }) {
     for (let index = 0; index < sentinel.num_samples; index++) {
       taken.push(await runner.sample(SENTINEL, numRuns.get(SENTINEL)));
     }
-    probes.push({
+    return {
       position: samples.length,
       raw_ms: taken.map(({ rawMs }) => rawMs),
       num_runs: numRuns.get(SENTINEL),
       at_ms: taken[0].startMs - beganMs,
-    });
+    };
   };
   for (let start = 0; start < work.keys.length; start += sentinel.every) {
-    await probe();
     show({ job, numNew: samples.length, text: `round ${work.round_index + 1}` });
-    const keys = work.keys.slice(start, start + sentinel.every).filter((key) => !failures.has(key));
-    const taken = runner.timesSingleRuns
-      ? await inTurn(keys, { runner, failures, numPasses: job.num_passes })
-      : await looped(keys, { runner, failures, numRuns });
+    const [before, taken] = await inView(async () => {
+      const keys = work.keys.slice(start, start + sentinel.every).filter((key) => !failures.has(key));
+      return [
+        await probe(),
+        runner.timesSingleRuns
+          ? await inTurn(keys, { runner, failures, numPasses: job.num_passes })
+          : await looped(keys, { runner, failures, numRuns }),
+      ];
+    });
+    probes.push(before);
     for (const { key, rawMs, runs, startMs } of taken) {
       samples.push({ key, raw_ms: rawMs, num_runs: runs, at_ms: startMs - beganMs });
     }
   }
-  await probe();
+  probes.push(await inView(probe));
   return {
     schema_version: 1,
     upload_id: randomHex(16),
@@ -132,6 +154,23 @@ async function measurePortion(job, { runner, numRuns, failures, show }) {
     samples,
     failures: [...failures].map(([key, reason]) => ({ key, reason })),
   };
+}
+
+// What `take` gives while the page is seen all the time: one that nobody sees is slowed down or stopped.
+async function inView(take) {
+  let taken;
+  let wasHidden;
+  const notice = () => (wasHidden = true);
+  document.addEventListener("visibilitychange", notice);
+  do {
+    while (document.hidden) {
+      await new Promise((seen) => document.addEventListener("visibilitychange", seen, { once: true }));
+    }
+    wasHidden = false;
+    taken = await take();
+  } while (wasHidden);
+  document.removeEventListener("visibilitychange", notice);
+  return taken;
 }
 
 // One run at a time, each right after another block's run: in a loop a block would find its weights in the innermost

@@ -5,14 +5,20 @@ const MIN_WARM_UP_S = 0.05;
 const MIN_SAMPLE_MS = 1;
 const MIN_COARSE_SAMPLE_MS = 5; // where the browser blurs the clock
 const CLOCK_STEPS_PER_SAMPLE = 200; // so one step is half a percent
+const EXACT_CLOCK_MS = 0.01; // Chrome's steps are 5 microseconds in an isolated page; Safari's and Firefox's are 20
 
 export class Runner {
   static async open({ provider, threads }) {
     const runner = new Runner();
-    const { clockMs, isIsolated } = await runner.#ask("open", { chosenProvider: provider, threads });
-    const shortestMs = isIsolated ? MIN_SAMPLE_MS : MIN_COARSE_SAMPLE_MS;
-    runner.timesSingleRuns = isIsolated; // then a step of the clock is 5 to 20 microseconds
-    runner.minSampleS = Math.max(shortestMs, CLOCK_STEPS_PER_SAMPLE * clockMs) / 1000;
+    try {
+      const { clockMs, isIsolated } = await runner.#ask("open", { chosenProvider: provider, threads });
+      const shortestMs = isIsolated ? MIN_SAMPLE_MS : MIN_COARSE_SAMPLE_MS;
+      runner.timesSingleRuns = isIsolated && clockMs <= EXACT_CLOCK_MS; // or a run of 0.1 ms would be known to 10 %
+      runner.minSampleS = Math.max(shortestMs, CLOCK_STEPS_PER_SAMPLE * clockMs) / 1000;
+    } catch (error) {
+      runner.#worker.terminate();
+      throw error;
+    }
     return runner;
   }
 

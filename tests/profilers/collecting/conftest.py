@@ -21,6 +21,10 @@ from profilers.storage import open_engine
 
 ORIGIN = "http://127.0.0.1:8060"
 PIXEL = "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 "
+    "Mobile/15E148 Safari/604.1"
+)
 HAS_CHROMIUM = any(map(shutil.which, PROGRAMS))
 HAS_RUNTIME = (FOLDER / "node_modules/onnxruntime-web/package.json").is_file()
 
@@ -30,8 +34,9 @@ Reply = tuple[int, dict[str, Any]]
 class Phone:
     """What the page does, with latencies from a function of the block's key."""
 
-    def __init__(self, application: CollectingApplication, token: str) -> None:
+    def __init__(self, application: CollectingApplication, token: str, *, user_agent: str = PIXEL) -> None:
         self.application = application
+        self.user_agent = user_agent
         self.token = token
         self.session_key = new_secret()
         self.latency_ms: Callable[[str, int], float] = lambda key, round_index: 1 + int(key[:4], 16) / 65536
@@ -44,7 +49,7 @@ class Phone:
         request = Request(
             method=method,
             path=path,
-            headers={"user-agent": PIXEL, **headers},
+            headers={"user-agent": self.user_agent, **headers},
             body=body,
             own_origin=ORIGIN,
             address="192.0.2.7",
@@ -59,8 +64,9 @@ class Phone:
             "provider": "wasm",
             "threads": 1,
             "num_cores": 8,
-            "is_isolated": True,
+            "has_exact_clock": True,
             "model": None,
+            "system_version": None,
             **changes,
         }
 

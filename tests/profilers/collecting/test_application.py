@@ -10,7 +10,7 @@ from profilers.collecting.jobs import SESSION_LIFETIME_S, TOKEN_LIFETIME_S, JobS
 from profilers.collecting.models import ModelFolder
 from profilers.collecting.secrets_and_limits import hash_secret, new_secret
 from profilers.latency_table import LatencyTable
-from tests.profilers.collecting.conftest import HAS_RUNTIME, ORIGIN, PIXEL, Phone
+from tests.profilers.collecting.conftest import HAS_RUNTIME, IPHONE, ORIGIN, PIXEL, Phone
 
 pytestmark = pytest.mark.skipif(not HAS_RUNTIME, reason="needs scripts/install_browser_runtime")
 
@@ -192,15 +192,39 @@ def test_samples_of_an_exact_and_of_a_coarse_clock_never_mix(
     application: CollectingApplication, store: JobStore
 ) -> None:
     devices = []
-    for is_isolated in (True, False):
+    for has_exact_clock in (True, False):
         job, token = store.create(space="tiny", device_name="", max_blocks=1)
-        Phone(application, token).claim(is_isolated=is_isolated)
+        Phone(application, token).claim(has_exact_clock=has_exact_clock)
         devices.append(store.job(job.job_id).device)
     exact, coarse = devices
     assert exact is not None
     assert coarse is not None
     assert exact.device_id != coarse.device_id
     assert coarse.runtime == f"{exact.runtime}, coarse clock"
+
+
+def test_a_phone_whose_model_nobody_tells_is_asked_for_it_and_keeps_its_link(
+    application: CollectingApplication, store: JobStore
+) -> None:
+    devices = []
+    for model in ("iPhone 15 Pro", "iPhone 12"):
+        job, token = store.create(space="tiny", device_name="", max_blocks=1)
+        phone = Phone(application, token, user_agent=IPHONE)
+        status, refusal = phone.claim()
+        assert (status, "write it into the field" in refusal["error"]) == (422, True)
+        assert phone.claim(model=model)[0] == 200
+        devices.append(store.job(job.job_id).device)
+    assert len({device.device_id for device in devices if device}) == 2, "or their rows would mix"
+    assert [device.name for device in devices if device] == ["browser-iphone-15-pro", "browser-iphone-12"]
+    _, token = store.create(space="tiny", device_name="browser-mine", max_blocks=1)
+    assert Phone(application, token, user_agent=IPHONE).claim()[1]["device"] == "browser-mine"
+
+
+def test_the_browsers_hint_tells_the_system_that_chromes_user_agent_hides(phone: Phone, store: JobStore) -> None:
+    phone.claim(model="Pixel 8", system_version="16.0.0")
+    (job,) = store.jobs()
+    assert job.device is not None
+    assert job.device.operating_system == "Android 16"
 
 
 def test_the_browsers_hint_names_the_model_that_the_user_agent_hides(phone: Phone) -> None:

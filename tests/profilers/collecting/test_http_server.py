@@ -4,6 +4,7 @@ import http.client
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,25 @@ def test_a_body_of_the_allowed_size_comes_through(port: int) -> None:
     response = send(port, post(f"Content-Length: {len(body)}\r\n", body))
     assert status_of(response) == 200
     assert response.endswith(body)
+
+
+def test_a_phone_on_a_slow_network_gets_a_large_file_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes longer than a connection may stand still."""
+    monkeypatch.setattr(http_server._Handler, "timeout", 0.5)
+    content = bytes(range(256)) * 2**17  # more than the sockets hold
+    response = Response(status=200, content=content, content_type="application/wasm")
+    with serving(lambda request: response, address="127.0.0.1", port=0) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/")
+        received = connection.getresponse()
+        parts = []
+        began_s = time.monotonic()
+        while part := received.read(2**20):
+            parts.append(part)
+            time.sleep(0.05)
+        assert time.monotonic() - began_s > 1
+        connection.close()
+    assert b"".join(parts) == content
 
 
 REFUSED = {

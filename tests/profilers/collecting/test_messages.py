@@ -28,8 +28,9 @@ CLAIM: dict[str, Any] = {
     "provider": "wasm",
     "threads": 2,
     "num_cores": 8,
-    "is_isolated": True,
+    "has_exact_clock": True,
     "model": "Pixel 8",
+    "system_version": "14.0.0",
 }
 
 BROKEN_PORTIONS: list[tuple[tuple[str | int, ...], object]] = [
@@ -73,9 +74,10 @@ BROKEN_CLAIMS: list[tuple[tuple[str | int, ...], object]] = [
     (("threads",), 0),
     (("threads",), 65),
     (("num_cores",), 0),
-    (("is_isolated",), 1),
+    (("has_exact_clock",), 1),
     (("model",), "<img src=x onerror=alert(1)>"),
     (("model",), "x" * 41),
+    (("system_version",), "14; rm -rf /"),
     (("serial",), "R58M12ABCDE"),
 ]
 

@@ -36,6 +36,15 @@ def ended(process: subprocess.Popen[str]) -> Iterator[None]:
         raise
 
 
+def start(page: ChromiumPage, *, before: str = "") -> None:
+    """Taps Start as soon as it can be, after some JavaScript."""
+    for _ in range(100):
+        if page.evaluate("document.getElementById('start')?.disabled === false"):
+            break
+        time.sleep(0.1)
+    page.evaluate(f"{before}; document.getElementById('start').click()")
+
+
 def wait_for(page: ChromiumPage, pattern: str) -> str:
     """Waits until the page's status says this."""
     for _ in range(900):
@@ -44,6 +53,51 @@ def wait_for(page: ChromiumPage, pattern: str) -> str:
             return status
         time.sleep(0.1)
     raise AssertionError(f"{status!r} instead of {pattern!r}")
+
+
+BREAKS_ONCE = """
+const count = {worker: 0, claim: 0, models: 0, portions: 0};
+const real = {Worker, fetch: fetch.bind(self)};
+self.Worker = class extends real.Worker {
+  constructor(url, options) { super(count.worker++ ? url : "/missing.js", options); }
+};
+self.fetch = async (path, options) => {
+  if (path === "/api/portions" && !count.portions++) return real.fetch(path, {...options, body: "{}"});
+  if (path.startsWith("/api/models/") && !count.models++) return new Response('{"error": "x"}', {status: 500});
+  if (path === "/api/claim") count.claim++;
+  return real.fetch(path, options);
+};
+self.count = count;
+"""
+
+
+@pytest.mark.timeout(300)
+def test_what_breaks_once_costs_neither_the_link_nor_the_job(tmp_path: Path) -> None:
+    """A runtime that does not start, a server that fails, a portion that is refused."""
+    command = collect(tmp_path, "--port", "0", "--blocks", "1")
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+        ended(process),
+    ):
+        assert process.stdout is not None
+        assert process.stderr is not None
+        url = next(match[0] for line in process.stderr if (match := re.search(r"http://\S+", line)))
+        page = ChromiumPage(url)
+        start(page, before=BREAKS_ONCE)
+        wait_for(page, "stopped: the worker broke$")
+        assert page.evaluate("count.claim") == 0
+        start(page)
+        wait_for(page, "stopped: this browser does not tell which model it runs on")
+        page.evaluate("document.getElementById('model').value = 'A (test) phone'")
+        start(page)
+        wait_for(page, "Done")
+        counts = page.evaluate("count")
+        document = json.loads(process.stdout.read())
+        process.stderr.read()
+    assert process.returncode == 0
+    assert (document["status"], document["device"]) == ("complete", "browser-a-test-phone")
+    assert counts["portions"] > 1
+    assert counts["models"] == 3  # the sentinel twice
 
 
 @pytest.mark.timeout(300)
@@ -57,12 +111,8 @@ def test_a_phone_opens_the_link_and_is_in_the_table_when_accepted(tmp_path: Path
         assert process.stderr is not None
         url = next(match[0] for line in process.stderr if (match := re.search(r"http://\S+", line)))
         page = ChromiumPage(url)
-        for _ in range(100):
-            if page.evaluate("document.getElementById('start')?.disabled === false"):
-                break
-            time.sleep(0.1)
+        start(page)
         assert "#" not in page.evaluate("location.href"), "the token leaves the address bar"
-        page.evaluate("document.getElementById('start').click()")
         wait_for(page, r"[1-9]\d* %")
         page.evaluate("void setTimeout(() => location.reload())")  # a phone that lost the page
         time.sleep(0.5)

@@ -39,6 +39,16 @@ KNOWN = {
         "Android 13",
         "Samsung Internet 26",
     ),
+    "Mozilla/5.0 (Android 14; Mobile; rv:132.0) Gecko/132.0 Firefox/132.0": (
+        "Android phone",
+        "Android 14",
+        "Firefox 132",
+    ),
+    f"Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) {WEBKIT} Version/26.0 Mobile/15E148 Safari/604.1": (
+        "iPhone",
+        "iOS 26.0",
+        "Safari 26",
+    ),
     "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0": ("PC", "Linux", "Firefox 132"),
     f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) {WEBKIT} Version/18.1 Safari/605.1.15": (
         "Mac",
@@ -56,7 +66,8 @@ KNOWN = {
 @pytest.mark.parametrize("user_agent", KNOWN)
 def test_model_system_and_browser_are_kept(user_agent: str) -> None:
     model, operating_system, browser = KNOWN[user_agent]
-    expected = Browser(model=model, operating_system=operating_system, browser=browser)
+    is_hidden = model not in ("Pixel 8", "SM-S911B")
+    expected = Browser(model=model, is_model_hidden=is_hidden, operating_system=operating_system, browser=browser)
     assert reduce_user_agent(user_agent) == expected
 
 
