@@ -38,8 +38,10 @@ class Protocol:
     """How long a round waits at most for a hot machine to cool down."""
     preparing_limit_s: float = 900.0
     """For exporting or compiling one subject: a whole network for ExecuTorch takes minutes on a busy machine."""
+    loading_limit_s: float = 900.0
+    """For loading and warming up one subject: Core ML and torch.compile compile a whole network for minutes."""
     time_limit_s: float = 120.0
-    """For loading and warming up one subject; or for one sample more than it should take."""
+    """For one sample more than it should take."""
     min_process_s: float = 10.0
     """How long a measuring process measures before a new one takes over."""
     max_loading_share: float = 1 / 6

@@ -173,7 +173,8 @@ class SubjectGroup:
             bar.advance(0, note=complaint)
 
         start_s = time.monotonic()
-        with Worker(self._device.name, time_limit_s=self._protocol.time_limit_s) as worker:
+        limits = {"time_limit_s": self._protocol.time_limit_s, "loading_limit_s": self._protocol.loading_limit_s}
+        with Worker(self._device.name, **limits) as worker:
             try:
                 self._load(worker)
                 in_turns = len(self._turn) < len(self._active)

@@ -6,6 +6,7 @@ because it hung is a `WorkerDiedError`: everything it had loaded is gone.
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -34,8 +35,12 @@ class WorkerDiedError(SnapNASError):
 class Worker:
     """One running measuring process. Use in a `with` block."""
 
-    def __init__(self, device_name: str, *, time_limit_s: float) -> None:
+    def __init__(self, device_name: str, *, time_limit_s: float, loading_limit_s: float | None = None) -> None:
+        """Starts it; `loading_limit_s` is for `load` alone, which may compile."""
         self._time_limit_s = time_limit_s
+        self._loading_limit_s = loading_limit_s or time_limit_s
+        # What a runtime leaves there, such as Core ML its compiled models, goes with the process.
+        self._folder = tempfile.TemporaryDirectory(prefix="snapnas-worker-", ignore_cleanup_errors=True)
         self._slot_file = tempfile.NamedTemporaryFile(prefix="snapnas-slot-")  # noqa: SIM115 - closed by `kill`
         self._forget_slot()
         self._process = subprocess.Popen(
@@ -44,6 +49,7 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             cwd=_ROOT,
+            env={**os.environ, "TMPDIR": self._folder.name},
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
 
@@ -69,7 +75,8 @@ class Worker:
 
     def load(self, subject: Subject, *, slot: int, path: Path) -> tuple[int, LoadReport]:
         """Loads and warms up one subject; returns how many runs a looped sample needs, and what loading said."""
-        answer = self._ask({"load": _document(subject), "slot": slot, "path": str(path)})
+        request = {"load": _document(subject), "slot": slot, "path": str(path)}
+        answer = self._ask(request, time_limit_s=self._loading_limit_s)
         return int(answer.pop("num_runs")), LoadReport(**answer)
 
     def sample(self, slot: int, *, num_runs: int) -> tuple[float, float]:
@@ -103,6 +110,7 @@ class Worker:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # a request may still be in its buffer
                     pipe.close()
+        self._folder.cleanup()
 
     def _forget_slot(self) -> None:
         self._slot_file.seek(0)

@@ -10,6 +10,7 @@ the environment variable SNAPNAS_APPLE_TEAM; it is no part of the device's name,
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -72,6 +73,7 @@ class CoreMLBackend(AbstractBackend):
         with one_thread():
             write_model(subject, package, layout=self._options.layout)
         pack(package, path)
+        shutil.rmtree(package)
 
     def load(self, subject: Subject, path: Path) -> AbstractRunner:
         from profilers.bundling import run_bundle

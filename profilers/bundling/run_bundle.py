@@ -21,6 +21,7 @@ import asyncio
 import dataclasses
 import datetime
 import faulthandler
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -34,6 +35,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -200,6 +202,7 @@ def _measure_bundle(
 ) -> None:
     machine = this_machine(options.connected or "mac")
     remote = connected_device(options.connected, options.team, events) if options.connected else None
+    read_thermal = unknown_thermal_state if options.connected else mac_thermal_state
     rules = Rules(**manifest["protocol"])
     results_path = folder / options.results
     header = {
@@ -224,7 +227,7 @@ def _measure_bundle(
                 rules=rules,
                 units=units,
                 journal=journal,
-                read_thermal=mac_thermal_state,
+                read_thermal=read_thermal,
             )
     finally:
         journal.write_results(results_path)
@@ -272,7 +275,7 @@ def measure(
                     runner = load(name)
                     loaded, placement = Loaded(runner), runner.placement
             except Exception as error:  # noqa: BLE001 - what Core ML cannot run is a result too
-                journal.add("failure", units, model=name, reason=f"{type(error).__name__}: {error}"[:1000])
+                add_failure(journal, units, name, error, sentinel=sentinel)
                 continue
             runners[name] = loaded
             load_ms = list(runner.load_ms)
@@ -301,7 +304,7 @@ def end_process_after(limit_s: float) -> Iterator[None]:
 
 
 def _measure_round(
-    runners: Mapping[str, "Loaded"],
+    runners: dict[str, "Loaded"],
     sentinel: "Loaded",
     samples_ms: dict[str, list[float]],
     *,
@@ -309,23 +312,44 @@ def _measure_round(
     units: str,
     journal: "Journal",
 ) -> None:
-    """One sample of every model, in random order, with looks at the sentinel between them."""
+    """One sample of every model, in random order, with looks at the sentinel between them; drops what fails."""
     round_index = journal.num_rounds(units)
     order = sorted(runners)
     random.Random(f"{rules.seed} {units} {round_index}").shuffle(order)
     samples: list[dict[str, Any]] = []
     probes: list[dict[str, Any]] = []
-    for position, name in enumerate(order):
-        if position % rules.sentinel_every == 0:
-            probes.append({"position": position, "raw_ms": sentinel.probe_ms()})
+    for name in order:
+        if not probes or len(samples) - probes[-1]["position"] == rules.sentinel_every:
+            probes.append({"position": len(samples), "raw_ms": sentinel.probe_ms()})
         taken_at = time.time()
-        raw_ms = runners[name].sample_ms()
+        try:
+            raw_ms = runners[name].sample_ms()
+        except Exception as error:  # noqa: BLE001 - the others can still be measured
+            add_failure(journal, units, name, error, sentinel=sentinel)
+            del runners[name]
+            continue
         num_runs = runners[name].num_runs
         samples.append({"model": name, "raw_ms": raw_ms, "num_runs": num_runs, "taken_at": taken_at})
         samples_ms.setdefault(name, []).append(raw_ms)
-    probes.append({"position": len(order), "raw_ms": sentinel.probe_ms()})
+    probes.append({"position": len(samples), "raw_ms": sentinel.probe_ms()})
     journal.add("round", units, round_index=round_index, samples=samples, probes=probes)
-    _say(f"{units}: round {round_index + 1}, over {len(order)} models")
+    _say(f"{units}: round {round_index + 1}, over {len(samples)} models")
+
+
+def add_failure(journal: "Journal", units: str, model: str, error: Exception, *, sentinel: "Loaded") -> None:
+    """Writes down that a model cannot run.
+
+    Raises:
+        BundleError: The sentinel cannot either: something else is broken, and the next model would fail as well.
+    """
+    reason = f"{type(error).__name__}: {error}"[:1000]
+    journal.add("failure", units, model=model, reason=reason)
+    try:
+        sentinel.probe_ms()
+    except Exception as cause:
+        raise BundleError(
+            f"after the model {model} ({reason[:200]}) not even the sentinel runs\nfix: type the same command again"
+        ) from cause
 
 
 class Loaded:
@@ -477,14 +501,20 @@ def mac_thermal_state() -> ThermalState:
     return parse_pmset(_command("pmset", "-g", "therm"))
 
 
+def unknown_thermal_state() -> ThermalState:
+    """A connected device does not tell; the Mac it hangs on is another machine."""
+    return ThermalState(sensors=(), complaint=None)
+
+
 def parse_pmset(text: str) -> ThermalState:
     """What macOS answers to `pmset -g therm`: a speed limit in percent, or a warning level, or that there is none."""
-    limits = {name: int(value) for name, value in re.findall(r"(CPU_Speed_Limit|warning level)\D*?(\d+)", text)}
+    found = re.findall(r"(CPU_Speed_Limit|Thermal Warning Level)[ \t]*=[ \t]*(\d+)", text)
+    limits = {name: int(value) for name, value in found}
     complaints = []
     if limits.get("CPU_Speed_Limit", 100) < 100:
         complaints.append(f"limited to {limits['CPU_Speed_Limit']} % speed")
-    if limits.get("warning level", 0) > 0:
-        complaints.append(f"thermal warning level {limits['warning level']}")
+    if limits.get("Thermal Warning Level", 0) > 0:
+        complaints.append(f"thermal warning level {limits['Thermal Warning Level']}")
     sensors = tuple(f"{name}: {value}" for name, value in limits.items())
     return ThermalState(sensors=sensors, complaint=", ".join(complaints) or None)
 
@@ -497,20 +527,21 @@ class CoreMLRunner:
 
     def __init__(self, package: Path, *, units: str, remote: Any, num_loads: int, events: asyncio.Runner) -> None:
         import coremltools
-        import numpy
         from coremltools.models.ml_program.experimental.perf_utils import MLModelBenchmarker
 
         model = coremltools.models.MLModel(
             str(package), compute_units=coremltools.ComputeUnit[units.upper()], skip_model_load=True
         )
-        generator = numpy.random.default_rng(0)
+        number_format = "float32" if remote is None else "float16"  # coremltools' on a Mac, the model's on a phone
         self._inputs = {
-            entry.name: generator.standard_normal(tuple(entry.type.multiArrayType.shape)).astype(numpy.float32)
+            entry.name: example_input(entry.name, tuple(entry.type.multiArrayType.shape), number_format)
             for entry in model.get_spec().description.input
         }
         self._events = events
         self._benchmarker = MLModelBenchmarker(model, device=remote)
-        self.load_ms: list[float] = events.run(self._benchmarker.benchmark_load(iterations=num_loads)).samples
+        with warnings.catch_warnings():  # its error would only say that loading failed, and this why
+            warnings.filterwarnings("error", "You will not be able to run predict", RuntimeWarning)
+            self.load_ms: list[float] = events.run(self._benchmarker.benchmark_load(iterations=num_loads)).samples
 
     def run(self, num_runs: int) -> float:
         predictions = self._benchmarker.benchmark_predict(self._inputs, iterations=num_runs, warmup=False)
@@ -520,18 +551,30 @@ class CoreMLRunner:
     def placement(self) -> Mapping[str, int] | None:
         """How often each compute device runs which operator ("neural_engine conv"), from Core ML's plan.
 
-        None where a connected device keeps it to itself.
+        None where there is no such plan: before macOS 14.4, or where a connected device keeps it to itself.
         """
         try:
             operations = self._events.run(self._benchmarker.benchmark_operation_execution(self._inputs, iterations=1))
-        except ValueError:
+        except Exception:  # noqa: BLE001 - of whatever kind: the model has been loaded and can be timed
             return None
         found = Counter[str]()
         for operation in operations:
-            if (usage := operation.compute_device_usage) is not None:
-                device = _COMPUTE_DEVICES[type(usage.preferred_compute_device).__name__]
-                found[f"{device} {operation.spec.type}"] += 1
+            device = type(getattr(operation.compute_device_usage, "preferred_compute_device", None)).__name__
+            if device in _COMPUTE_DEVICES:
+                found[f"{_COMPUTE_DEVICES[device]} {operation.spec.type}"] += 1
         return dict(found) or None
+
+
+@functools.cache
+def example_input(name: str, shape: tuple[int, ...], number_format: str) -> Any:
+    """Normal numbers, the same for every model, and never freed.
+
+    Core ML lets go of a run's inputs a second later, on a thread without Python's lock; the last owner must not be it.
+    """
+    import numpy
+
+    seed = int.from_bytes(hashlib.sha256(f"{name} {shape}".encode()).digest()[:8])
+    return numpy.random.default_rng(seed).standard_normal(shape).astype(number_format)
 
 
 def load_packed(archive_path: Path, *, units: str, remote: Any, num_loads: int, events: asyncio.Runner) -> CoreMLRunner:
@@ -566,7 +609,11 @@ def connected_device(target: str, team: str, events: asyncio.Runner) -> Any:
     [device] = [
         device for device in Device.get_connected_devices(DeviceType(target)) if device.identifier == identifier
     ]
-    return events.run(device.prepare_for_model_debugging(credentials=AppSigningCredentials(development_team=team)))
+    # An identifier of its own: Apple gives each to one team only, and coremltools' default to whoever came first.
+    credentials = AppSigningCredentials(
+        development_team=team, bundle_identifier=f"org.snapnas.modelrunner.{team.lower()}"
+    )
+    return events.run(device.prepare_for_model_debugging(credentials=credentials))
 
 
 def _connected_properties(target: str) -> dict[str, Any]:

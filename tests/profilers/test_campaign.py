@@ -353,7 +353,7 @@ def test_a_subject_that_hangs_while_it_is_loaded_is_a_row_with_a_reason(
 
     monkeypatch.setattr("profilers.subject_group.Worker", StoppedAtLoading)
     table = LatencyTable(sqlite_engine)
-    protocol = Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1, time_limit_s=4)
+    protocol = Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1, loading_limit_s=4)
     run_campaign(list(map(Subject.of_block, specs)), ExactBackend(), table, protocol=protocol)
     coverage = table.coverage(specs, DEVICE)
     assert coverage.failed == (specs[2],)

@@ -79,7 +79,8 @@ def test_a_cool_machine_is_not_waited_for(tmp_path: Path) -> None:
         ("CPU_Scheduler_Limit \t= 100\n\tCPU_Available_CPUs \t= 8\n\tCPU_Speed_Limit \t= 100\n", None, 1),
         ("CPU_Speed_Limit \t= 62\n", "limited to 62 % speed", 1),
         ("Note: No thermal warning level has been recorded\nNote: No performance warning level\n", None, 0),
-        ("Note: thermal warning level = 2\n", "thermal warning level 2", 1),
+        ("Thermal Warning Level = 2\n", "thermal warning level 2", 1),
+        ("Note: No thermal warning level has been recorded\n2026-11-26 10:00:00 +0000 CPU Power notify\n", None, 0),
     ],
 )
 def test_what_macos_answers(text: str, complaint: str | None, num_sensors: int) -> None:

@@ -77,3 +77,14 @@ def test_the_onnx_runtime_process_holds_no_torch() -> None:
         libraries = Path(f"/proc/{worker.process_id}/maps").read_text()
     assert "onnxruntime" in libraries
     assert "libtorch" not in libraries
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_a_runtime_leaves_in_its_temporary_folder_goes_with_the_process(worker: Worker) -> None:
+    environment = Path(f"/proc/{worker.process_id}/environ").read_text().split("\0")
+    (folder,) = [Path(line.partition("=")[2]) for line in environment if line.startswith("TMPDIR=")]
+    (folder / "compiled").mkdir()
+    (folder / "compiled/weights").write_bytes(b"weights")
+    os.kill(worker.process_id, signal.SIGKILL)
+    worker.kill()
+    assert not folder.exists()

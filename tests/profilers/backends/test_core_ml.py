@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from deploy.to_core_ml import read_core_ml
 from profilers.backends.abstract import DeviceUnavailableError
 from profilers.backends.core_ml import CoreMLBackend, CoreMLOptions, core_ml_device
 from profilers.backends.device_options import read_options
+from profilers.bundling.models import check_model
 from profilers.bundling.run_bundle import Machine
 from profilers.subject import Subject
 from search_space.errors import UsageError
@@ -35,6 +37,15 @@ def test_units_and_layout_key_a_device() -> None:
 def test_a_wrong_option_names_the_right_ones(given: dict[str, str], named: str) -> None:
     with pytest.raises(UsageError, match=named):
         read_options("core-ml", CoreMLOptions, given)
+
+
+def test_what_is_unpacked_is_the_package_that_was_packed(tmp_path: Path) -> None:
+    """A block without large weights has an empty folder for them, which its package names."""
+    CoreMLBackend().prepare(SUBJECT, tmp_path / "block")
+    assert [path.name for path in tmp_path.iterdir()] == ["block"]
+    with zipfile.ZipFile(tmp_path / "block") as archive:
+        archive.extractall(tmp_path / "block.mlpackage")
+    check_model(SUBJECT, read_core_ml(tmp_path / "block.mlpackage"), layout="plain")
 
 
 def test_a_model_is_prepared_on_any_system(tmp_path: Path) -> None:

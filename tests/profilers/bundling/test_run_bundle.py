@@ -163,6 +163,58 @@ def test_what_cannot_run_is_a_result_too(tmp_path: Path) -> None:
     journal.close()
 
 
+class BreakingRunner(PretendRunner):
+    """Runs a few times, and then no more."""
+
+    def __init__(self, num_good_calls: int) -> None:
+        super().__init__(0.002)
+        self._num_left = num_good_calls
+
+    def run(self, num_runs: int) -> float:
+        if self._num_left == 0:
+            raise RuntimeError("Unable to compute the prediction")
+        self._num_left -= 1
+        return super().run(num_runs)
+
+
+def test_a_model_that_breaks_in_a_round_is_a_result_and_the_others_go_on(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal", HEADER)
+    sizes = dict.fromkeys("abcde", 1)
+    pretend(sizes, journal, load=lambda name: BreakingRunner(40 if name == "b" else -1))
+    assert journal.failed("all") == {"b"}
+    counts = {name: len(samples) for name, samples in journal.samples_ms("all").items()}
+    assert 0 < counts.pop("b") < RULES.min_rounds
+    assert counts == dict.fromkeys("acde", RULES.min_rounds)
+    journal.write_results(tmp_path / "results.json")
+    for entry in json.loads((tmp_path / "results.json").read_bytes())["entries"]:
+        if entry["kind"] == "round":
+            positions = [probe["position"] for probe in entry["probes"]]
+            assert positions == [*range(0, len(entry["samples"]), RULES.sentinel_every), len(entry["samples"])]
+    journal.close()
+
+
+def test_a_broken_device_is_not_every_models_failure(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal", HEADER)
+    is_broken = False
+
+    class Device(PretendRunner):
+        def run(self, num_runs: int) -> float:
+            if is_broken:
+                raise RuntimeError("the app is gone")
+            return super().run(num_runs)
+
+    def load(name: str) -> PretendRunner:
+        nonlocal is_broken
+        is_broken = name == "b"
+        return Device(0.002)
+
+    with pytest.raises(BundleError, match="not even the sentinel runs") as error:
+        pretend(dict.fromkeys("abc", 1), journal, load=load)
+    assert str(error.value).count("\n") <= 2
+    assert journal.failed("all") == {"b"}
+    journal.close()
+
+
 def test_a_model_that_kills_the_process_is_not_tried_again(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal", HEADER)
     journal.begin("all", "a")
