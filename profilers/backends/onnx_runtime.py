@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 _CPU = "CPUExecutionProvider"
 _MEMORY_OF_PROVIDER = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
 """Where inputs and outputs lie, so that no timed run copies them; the processor's memory for all other providers."""
-_PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
-"""What a provider would do otherwise than its precision says: fp32 is not TF32."""
+_ON_THIS_PROCESSOR = (_CPU, "OpenVINOExecutionProvider", "XnnpackExecutionProvider")
+"""Providers whose run has ended when it returns, so that one can be timed by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class OnnxRuntimeBackend(AbstractBackend):
 
     @property
     def times_single_runs(self) -> bool:
-        return self._provider == _CPU
+        return self._provider in _ON_THIS_PROCESSOR
 
     def prepare(self, subject: Subject, path: Path) -> None:
         from profilers.backends.onnx_files import export_subject
@@ -108,8 +108,10 @@ class OnnxRuntimeBackend(AbstractBackend):
         options.add_session_config_entry("session.use_env_allocators", "1")
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `placement`
         _share_arena()
+        if self._provider in _MEMORY_OF_PROVIDER:
+            onnxruntime.preload_dlls()  # CUDA's libraries, where pip installed them
         providers = list(dict.fromkeys((self._provider, _CPU)))
-        provider_options = [_PROVIDER_OPTIONS.get(provider, {}) for provider in providers]
+        provider_options = [_provider_options(provider, self._options.threads) for provider in providers]
         session = onnxruntime.InferenceSession(path, options, providers, provider_options)
         if session.get_providers()[0] != self._provider:  # it falls back with no more than a line in the log
             raise DeviceUnavailableError(f"{self._provider} could not be started", fix="see the line it logged")
@@ -156,6 +158,17 @@ class _OnnxRunner(AbstractRunner):
         for subgraph in self._session.get_provider_graph_assignment_info():
             num_nodes[subgraph.ep_name] += len(subgraph.get_nodes())
         return dict(num_nodes)
+
+
+def _provider_options(provider: str, threads: int) -> dict[str, str]:
+    """What a provider would do otherwise than the device says: fp32 is not TF32, and threads are as many as given."""
+    match provider:
+        case "CUDAExecutionProvider":
+            return {"use_tf32": "0"}
+        case "OpenVINOExecutionProvider":  # it has threads of its own; pinned ones are slow, see openvino_cpu.py
+            return {"num_of_threads": str(threads), "load_config": '{"CPU": {"ENABLE_CPU_PINNING": "NO"}}'}
+        case _:
+            return {}
 
 
 def _available_provider(short_name: str) -> str:

@@ -98,6 +98,24 @@ def test_placement_tells_what_a_provider_left_to_the_processor(tmp_path: Path) -
     assert set(backend.load(subject, path).placement or ()) == {"CPUExecutionProvider"}
 
 
+@pytest.mark.skipif(
+    "OpenVINOExecutionProvider" not in onnxruntime.get_available_providers(), reason="not in this build"
+)
+def test_openvino_as_a_provider_uses_as_many_threads_as_were_given(tmp_path: Path) -> None:
+    subject, path = BLOCKS["residual"], tmp_path / "block"
+    backend = open_backend("host-onnxruntime:provider=openvino")
+    backend.prepare(subject, path)
+    runner = backend.load(subject, path)
+    runner.run(20)
+    before = os.times()
+    elapsed_s = runner.run(200)
+    after = os.times()
+    assert (
+        after.user + after.system - before.user - before.system < 1.1 * elapsed_s
+    )  # it took 1.25 cores left to itself
+    assert set(runner.placement or ()) == {"OpenVINOExecutionProvider"}
+
+
 @pytest.mark.skipif("QNNExecutionProvider" in onnxruntime.get_available_providers(), reason="it is in this build")
 def test_a_provider_of_another_build_is_unavailable() -> None:
     with pytest.raises(DeviceUnavailableError, match="install the build of ONNX Runtime with QNN") as caught:
