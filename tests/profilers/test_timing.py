@@ -33,6 +33,12 @@ def test_warm_up_lasts_long_enough_and_sees_the_warm_speed(run_s: float) -> None
     assert num_runs * run_s >= 0.0009
 
 
+def test_a_first_run_that_loads_kernels_is_no_warm_up() -> None:
+    runner = ColdRunner(0.0004)
+    warm_up(runner, first_run_s=0.3)
+    assert runner.total_s >= MIN_WARM_UP_S
+
+
 def test_a_rested_block_is_timed_warm() -> None:
     runner = ColdRunner(0.0004)
     num_runs = warm_up(runner, first_run_s=runner.run(1))

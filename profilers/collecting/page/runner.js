@@ -56,8 +56,8 @@ export class Runner {
   async warmUp(slot) {
     let numRuns = 1;
     let totalRuns = 1;
-    let lastS = await this.run(slot, 1);
-    let totalS = lastS;
+    let lastS = await this.run(slot, 1); // which may load kernels for longer than a warm-up takes
+    let totalS = 0;
     while (totalRuns < MIN_WARM_UP_RUNS || totalS < MIN_WARM_UP_S) {
       numRuns = this.#runsPerSample(lastS / numRuns);
       lastS = await this.run(slot, numRuns);
