@@ -258,6 +258,9 @@ def measure(
         units: The compute units, for the journal.
         journal: Where everything is kept.
         read_thermal: Says how hot the machine is.
+
+    Raises:
+        BundleError: The sentinel cannot run.
     """
     journal.add("environment", units, **environment_facts(read_thermal()))
     failed = journal.failed(units)
@@ -266,7 +269,11 @@ def measure(
         active = [name for name in group if not is_finished(samples_ms.get(name, []), rules)]
         if not active:
             continue
-        sentinel = Loaded(load(sentinel_id))
+        try:
+            sentinel = Loaded(load(sentinel_id))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"[:200]
+            raise BundleError(f"{units}: not even the sentinel runs ({reason})\nallowed: other --units") from error
         runners: dict[str, Loaded] = {}
         for name in active:
             journal.begin(units, name)
@@ -606,14 +613,19 @@ def connected_device(target: str, team: str, events: asyncio.Runner) -> Any:
     from coremltools.models.ml_program.experimental.remote_device import AppSigningCredentials, Device, DeviceType
 
     identifier = _connected_properties(target)["identifier"]
-    [device] = [
-        device for device in Device.get_connected_devices(DeviceType(target)) if device.identifier == identifier
-    ]
     # An identifier of its own: Apple gives each to one team only, and coremltools' default to whoever came first.
     credentials = AppSigningCredentials(
         development_team=team, bundle_identifier=f"org.snapnas.modelrunner.{team.lower()}"
     )
-    return events.run(device.prepare_for_model_debugging(credentials=credentials))
+    try:
+        devices = {device.identifier: device for device in Device.get_connected_devices(DeviceType(target))}
+        return events.run(devices[identifier].prepare_for_model_debugging(credentials=credentials))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise BundleError(
+            f"coremltools could not start its app on the {target} ({reason})\n"
+            "fix: build any app for it in Xcode once, with the same team"
+        ) from error
 
 
 def _connected_properties(target: str) -> dict[str, Any]:

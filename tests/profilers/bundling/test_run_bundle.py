@@ -215,6 +215,19 @@ def test_a_broken_device_is_not_every_models_failure(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_where_the_sentinel_cannot_run_no_model_is_tried(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal", HEADER)
+
+    def load(name: str) -> PretendRunner:
+        assert name == "s"
+        raise ValueError("Failed to load model")
+
+    with pytest.raises(BundleError, match="not even the sentinel runs .*Failed to load model"):
+        pretend(SIZES, journal, load=load)
+    assert journal.failed("all") == set()
+    journal.close()
+
+
 def test_a_model_that_kills_the_process_is_not_tried_again(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal", HEADER)
     journal.begin("all", "a")
