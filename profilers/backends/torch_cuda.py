@@ -132,8 +132,9 @@ def _forbid_tf32() -> None:
 
     # One by one: torch 2.11 has TF32 in convolutions for all that is said above them, and an environment variable
     # (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE) asks for it in matrix products.
-    for backend in (torch.backends, torch.backends.cudnn.conv, torch.backends.cuda.matmul):
-        backend.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
 def _captured(launch: Callable[[], object]) -> Callable[[], object]:
