@@ -55,6 +55,13 @@ def with_elasticity(samples: Iterable[Sample], elasticity: float) -> list[Sample
     return [dataclasses.replace(sample, elasticity=elasticity) for sample in samples]
 
 
+def with_elasticities(
+    samples: Mapping[Subject, Sequence[Sample]], elasticities: Mapping[str, float]
+) -> dict[Subject, list[Sample]]:
+    """The same for blocks and networks, each with the elasticity of its kind."""
+    return {subject: with_elasticity(taken, elasticities[subject.kind]) for subject, taken in samples.items()}
+
+
 def _centred(samples: Sequence[Sample]) -> numpy.ndarray:
     """The logarithms of drift, and of latency less those of drift, each less its mean: `[2, N]`."""
     drift = numpy.log([sample.drift for sample in samples])

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from search_space.errors import UsageError
 
-EXCHANGE_VERSION = 2
+EXCHANGE_VERSION = 3
 FIX = "python -m profilers.table export writes such a file"
 
 Cell = str | int | float | bool | None
@@ -42,6 +42,7 @@ COLUMNS: dict[str, type] = {
     "taken_at": float,
     "is_flagged": bool,
     "elasticity": float,
+    "common_slowness": float,
 }
 """Every column of a file and what its cells hold; a line fills those of its kind."""
 

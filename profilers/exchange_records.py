@@ -112,6 +112,7 @@ class SampleLine:
     taken_at: Annotated[float, Field(ge=0, le=1e11)]
     is_flagged: bool
     elasticity: Annotated[float, Field(ge=0, le=MAX_ELASTICITY)]
+    common_slowness: Annotated[float, Field(ge=1e-3, le=1e3)]
 
     @property
     def sample(self) -> Sample:
@@ -124,6 +125,7 @@ class SampleLine:
             taken_at=self.taken_at,
             is_flagged=self.is_flagged,
             elasticity=self.elasticity,
+            common_slowness=self.common_slowness,
         )
 
 

@@ -15,9 +15,10 @@ import sqlalchemy
 from sqlalchemy import Engine, bindparam, delete, select
 from sqlalchemy.orm import Session
 
+from profilers.common_mode import with_common_slowness
 from profilers.correction import Correction
 from profilers.device import Device
-from profilers.elasticity import fit_elasticities, with_elasticity
+from profilers.elasticity import fit_elasticities, with_elasticities
 from profilers.environment import Environment
 from profilers.latency_record import RECORD_COLUMNS, Coverage, LatencyRecord
 from profilers.latency_rows import begun_rows, existing_rows, in_chunks, insert_or_ignore
@@ -180,25 +181,25 @@ class LatencyTable:
             subjects: Those that have enough samples.
             elasticities: Of each kind of subject, which its samples keep from now on; by default they have their own.
         """
-        self._derive(device, self.samples(device, subjects), elasticities)
+        samples = self.samples(device, subjects)
+        if elasticities is not None:
+            samples = with_elasticities(samples, elasticities)
+        self._derive(device, samples, keeps_samples=elasticities is not None)
 
     def settle(self, device: Device, subjects: Iterable[Subject]) -> None:
-        """Finishes subjects once more, now that all of them together say how closely they follow the machine."""
+        """Finishes subjects once more, now that all their samples together say what the machine did meanwhile."""
         samples = self.samples(device, subjects)
-        self._derive(device, samples, fit_elasticities(samples))
+        samples = with_elasticities(samples, fit_elasticities(samples))
+        self._derive(device, with_common_slowness(samples), keeps_samples=True)
 
-    def _derive(
-        self, device: Device, samples: Mapping[Subject, list[Sample]], elasticities: Mapping[str, float] | None
-    ) -> None:
+    def _derive(self, device: Device, samples: Mapping[Subject, list[Sample]], *, keeps_samples: bool) -> None:
+        """Writes the rows, and, with `keeps_samples`, by what their samples are divided."""
         with Session(self._engine) as session, session.begin():
             rows = begun_rows(session, device, samples)
             for subject, subject_samples in samples.items():
                 row = rows[subject.subject_id]
-                if elasticities is not None:
-                    elasticity = elasticities[subject.kind]
-                    subject_samples = with_elasticity(subject_samples, elasticity)
-                    of_row = sqlalchemy.update(SampleRow).where(SampleRow.row_id == row.row_id)
-                    session.execute(of_row.values(elasticity=elasticity))
+                if keeps_samples:
+                    _update_samples(session, row.row_id, subject_samples)
                 measurement = measurement_of(subject_samples)
                 row.status = "measured" if measurement.is_stable else "unstable"
                 row.median_ms = measurement.median_ms
@@ -297,6 +298,16 @@ class LatencyTable:
         key = {"device_id": device.device_id, "source_id": (source or device).device_id}
         with Session(self._engine) as session, session.begin():
             session.merge(CorrectionRow(**key, correction=correction.to_json()))
+
+
+def _update_samples(session: Session, row_id: int, samples: Sequence[Sample]) -> None:
+    """Keeps by what a row's samples, oldest first, are divided."""
+    query = select(SampleRow.sample_id).where(SampleRow.row_id == row_id).order_by(SampleRow.sample_id)
+    values = [
+        {"sample_id": sample_id, "elasticity": sample.elasticity, "common_slowness": sample.common_slowness}
+        for sample_id, sample in zip(session.scalars(query), samples, strict=True)
+    ]
+    session.execute(sqlalchemy.update(SampleRow), values)
 
 
 def _now() -> str:

@@ -38,10 +38,12 @@ class Sample:
     """Whether the machine's speed moved by more than 3 % within the campaign's round."""
     elasticity: float = 1.0
     """By what power of the drift it is divided; see `profilers.elasticity`."""
+    common_slowness: float = 1.0
+    """How much slower everything around it was than the drift says; see `profilers.common_mode`."""
 
     @property
     def corrected_ms(self) -> float:
-        return self.raw_ms / math.pow(self.drift, self.elasticity)
+        return self.raw_ms / math.pow(self.drift, self.elasticity) / self.common_slowness
 
 
 @dataclass(frozen=True, kw_only=True)

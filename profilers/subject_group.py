@@ -18,7 +18,7 @@ from pathlib import Path
 
 from profilers.backends.abstract import AbstractBackend
 from profilers.bundling.run_bundle import wait_until_cool
-from profilers.elasticity import fit_elasticities, with_elasticity
+from profilers.elasticity import fit_elasticities, with_elasticities
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
 from profilers.measurement import Sample
@@ -151,8 +151,9 @@ class SubjectGroup:
             self._table.add_load_reports(self._device, reports)
 
     def _next_turn(self) -> list[Subject]:
-        """Those with the fewest samples, as many as fit into memory."""
-        by_samples = sorted(self._active, key=lambda subject: len(self._samples.get(subject, ())))
+        """Those with the fewest samples, as many as fit into memory; of equals any, so that each meets all others."""
+        shuffled = self._random.sample(self._active, len(self._active))
+        by_samples = sorted(shuffled, key=lambda subject: len(self._samples.get(subject, ())))
         return next(portions(by_samples, self._max_loaded_bytes))
 
     def _load_one(self, worker: Worker, subject: Subject) -> None:
@@ -304,8 +305,7 @@ class SubjectGroup:
     def _fit_elasticities(self) -> None:
         """Learns from all samples so far how closely these subjects follow the machine."""
         self._elasticities |= fit_elasticities(self._samples)
-        for subject, samples in self._samples.items():
-            self._samples[subject] = with_elasticity(samples, self._elasticities[subject.kind])
+        self._samples = with_elasticities(self._samples, self._elasticities)
 
     def _finish_subjects(self, bar: AbstractBar) -> None:
         finished = [subject for subject in self._turn if is_finished(self._samples[subject], self._protocol)]

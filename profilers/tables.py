@@ -10,7 +10,7 @@ Columns hold text, integers and floats only, so that SQLite and PostgreSQL give 
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 class LatencyBase(DeclarativeBase):
@@ -77,7 +77,7 @@ class LatencyRow(LatencyBase):
 
 
 class SampleRow(LatencyBase):
-    """One sample, raw, and how closely it follows the machine. See `profilers.measurement.Sample`."""
+    """One sample, raw, and by what it is divided. See `profilers.measurement.Sample`."""
 
     __tablename__ = "latency_samples"
 
@@ -92,6 +92,7 @@ class SampleRow(LatencyBase):
     taken_at: Mapped[float]
     is_flagged: Mapped[bool]
     elasticity: Mapped[float]
+    common_slowness: Mapped[float]
 
 
 class CorrectionRow(LatencyBase):

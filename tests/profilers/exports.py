@@ -102,6 +102,7 @@ def _samples(row: RowLine, num_campaigns: int) -> st.SearchStrategy[SampleLine]:
         num_runs=st.integers(min_value=1, max_value=2**31 - 1),
         drift=st.floats(min_value=1e-3, max_value=1e3),
         elasticity=st.floats(min_value=0, max_value=5),
+        common_slowness=st.floats(min_value=0.5, max_value=2),
         round_index=whole,
         position=whole,
         taken_at=st.floats(min_value=0, max_value=1e11),
@@ -137,6 +138,7 @@ def small_export(
             taken_at=1.7e9 + index,
             is_flagged=False,
             elasticity=1.0,
+            common_slowness=1.0,
         )
         for subject, median_ms in zip(subjects, medians_ms, strict=True)
         for index in range(6)

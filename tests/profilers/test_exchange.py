@@ -30,6 +30,7 @@ def samples_of(*raw_ms: float) -> list[Sample]:
             taken_at=1.7e9 + i,
             is_flagged=i == 2,
             elasticity=1 / 3,
+            common_slowness=1.1,
         )
         for i, value in enumerate(raw_ms)
     ]

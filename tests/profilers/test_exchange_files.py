@@ -158,6 +158,7 @@ def test_parquet_damaged_in_many_ways_raises_nothing_but_a_message(tmp_path: Pat
         (cell(4, "drift", "0.0"), "line 6, a sample: drift: "),
         (cell(4, "elasticity", "5.1"), "line 6, a sample: elasticity: "),
         (cell(4, "elasticity", ""), "line 6, a sample: elasticity: "),
+        (cell(4, "common_slowness", "0"), "line 6, a sample: common_slowness: "),
         (cell(4, "num_runs", "0"), "line 6, a sample: num_runs: "),
         (cell(4, "num_runs", "1.5"), "the cell of num_runs is not a whole number"),
         (cell(4, "num_runs", "٣"), "the cell of num_runs is not a whole number"),
