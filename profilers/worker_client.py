@@ -7,6 +7,7 @@ because it hung is a `WorkerDiedError`: everything it had loaded is gone.
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any, Self
 
 from profilers.load_report import LoadReport
 from profilers.subject import Subject
+from profilers.temporary_folder import new_folder
 from search_space.errors import SnapNASError
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -40,7 +42,7 @@ class Worker:
         self._time_limit_s = time_limit_s
         self._loading_limit_s = loading_limit_s or time_limit_s
         # What a runtime leaves there, such as Core ML its compiled models, goes with the process.
-        self._folder = tempfile.TemporaryDirectory(prefix="snapnas-worker-", ignore_cleanup_errors=True)
+        self._folder = new_folder("snapnas-worker-")
         self._slot_file = tempfile.NamedTemporaryFile(prefix="snapnas-slot-")  # noqa: SIM115 - closed by `kill`
         self._forget_slot()
         self._process = subprocess.Popen(
@@ -49,7 +51,7 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             cwd=_ROOT,
-            env={**os.environ, "TMPDIR": self._folder.name},
+            env={**os.environ, "TMPDIR": str(self._folder)},
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
 
@@ -110,7 +112,7 @@ class Worker:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # a request may still be in its buffer
                     pipe.close()
-        self._folder.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _forget_slot(self) -> None:
         self._slot_file.seek(0)
