@@ -71,7 +71,8 @@ def common_slowness(samples: Sequence[Sequence[Sample]]) -> list[list[float]]:
 def _stretches(samples: Sequence[Sample]) -> NDArray[numpy.intp]:
     """The number of every sample's stretch: as many in a row as make a stretch, without a long gap."""
     taken_at = numpy.array([sample.taken_at for sample in samples])
-    order = numpy.lexsort(([sample.position for sample in samples], taken_at))
+    positions = numpy.array([sample.position for sample in samples])
+    order = numpy.lexsort((positions, taken_at))
     without_gaps = numpy.split(order, numpy.flatnonzero(numpy.diff(taken_at[order]) > MAX_GAP_S) + 1)
     parts = [
         part
