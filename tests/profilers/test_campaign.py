@@ -102,6 +102,21 @@ def test_what_memory_does_not_hold_together_takes_turns(sqlite_engine: Engine, p
         assert max(numbers.values()) - min(numbers.values()) <= 1
 
 
+def test_who_takes_turns_does_so_in_ever_new_company(sqlite_engine: Engine) -> None:
+    """In their order six subjects, two at a time, would make three pairs whatever the number of turns."""
+    subjects = [Subject.of_block(ConvSpec(in_channels=4, out_channels=4, size=size)) for size in range(4, 10)]
+    table, one_block_bytes = LatencyTable(sqlite_engine), counts_of(subjects[0]).weight_bytes
+    renewed = Protocol(min_rounds=6, max_rounds=6, num_calibration_probes=3, min_process_s=0, max_loading_share=1)
+    protocol = dataclasses.replace(renewed, max_loading_share_in_turns=1, max_group_bytes=2 * one_block_bytes)
+    run_campaign(subjects, ExactBackend(), table, protocol=protocol)
+    companies: dict[int, set[Subject]] = {}
+    for subject, samples in table.samples(DEVICE, subjects).items():
+        for sample in samples:
+            companies.setdefault(sample.round_index, set()).add(subject)
+    assert len(companies) == 18
+    assert len(set(map(frozenset, companies.values()))) > 6
+
+
 def test_what_takes_long_to_load_stays_longer() -> None:
     protocol = Protocol(min_process_s=20, max_loading_share=0.1, max_loading_share_in_turns=0.5)
     assert protocol.process_end_s(100.0, 101.0, in_turns=False) == pytest.approx(121.0)
