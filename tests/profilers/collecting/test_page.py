@@ -6,8 +6,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,13 +28,18 @@ def collect(folder: Path, *arguments: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def ended(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Ends the process when the test fails half-way, which would otherwise wait for it."""
-    try:
-        yield
-    except BaseException:
-        process.kill()
-        raise
+def collecting(folder: Path, *arguments: str) -> Iterator[tuple[ChromiumPage, Callable[[], dict[str, Any]]]]:
+    """The page behind the link of a job, and what waits for the command and gives what it says."""
+    command = collect(folder, "--port", "0", *arguments)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            url = next(match[0] for line in process.stderr if (match := re.search(r"http://\S+", line)))
+            yield ChromiumPage(url), lambda: json.loads(process.communicate()[0])
+        except BaseException:
+            process.kill()  # when the test fails half-way, it would otherwise be waited for
+            raise
+    assert process.returncode == 0
 
 
 def start(page: ChromiumPage, *, before: str = "") -> None:
@@ -74,15 +80,7 @@ self.count = count;
 @pytest.mark.timeout(300)
 def test_what_breaks_once_costs_neither_the_link_nor_the_job(tmp_path: Path) -> None:
     """A runtime that does not start, a server that fails, a portion that is refused."""
-    command = collect(tmp_path, "--port", "0", "--blocks", "1")
-    with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
-        ended(process),
-    ):
-        assert process.stdout is not None
-        assert process.stderr is not None
-        url = next(match[0] for line in process.stderr if (match := re.search(r"http://\S+", line)))
-        page = ChromiumPage(url)
+    with collecting(tmp_path, "--blocks", "1") as (page, outcome):
         start(page, before=BREAKS_ONCE)
         wait_for(page, "stopped: the worker broke$")
         assert page.evaluate("count.claim") == 0
@@ -92,9 +90,7 @@ def test_what_breaks_once_costs_neither_the_link_nor_the_job(tmp_path: Path) -> 
         start(page)
         wait_for(page, "Done")
         counts = page.evaluate("count")
-        document = json.loads(process.stdout.read())
-        process.stderr.read()
-    assert process.returncode == 0
+        document = outcome()
     assert (document["status"], document["device"]) == ("complete", "browser-a-test-phone")
     assert counts["portions"] > 1
     assert counts["models"] == 3  # the sentinel twice
@@ -102,15 +98,7 @@ def test_what_breaks_once_costs_neither_the_link_nor_the_job(tmp_path: Path) -> 
 
 @pytest.mark.timeout(300)
 def test_a_phone_opens_the_link_and_is_in_the_table_when_accepted(tmp_path: Path) -> None:
-    command = collect(tmp_path, "--port", "0", "--blocks", "3", "--networks", "1", "--name", "browser-test")
-    with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
-        ended(process),
-    ):
-        assert process.stdout is not None
-        assert process.stderr is not None
-        url = next(match[0] for line in process.stderr if (match := re.search(r"http://\S+", line)))
-        page = ChromiumPage(url)
+    with collecting(tmp_path, "--blocks", "3", "--networks", "1", "--name", "browser-test") as (page, outcome):
         start(page)
         assert "#" not in page.evaluate("location.href"), "the token leaves the address bar"
         wait_for(page, r"[1-9]\d* %")
@@ -118,9 +106,7 @@ def test_a_phone_opens_the_link_and_is_in_the_table_when_accepted(tmp_path: Path
         time.sleep(0.5)
         wait_for(page, "Done|stopped")
         assert page.evaluate(STATUS) == "Done, thank you. You can close this page."
-        document = json.loads(process.stdout.read())
-        process.stderr.read()
-    assert process.returncode == 0
+        document = outcome()
     assert document["status"] == "complete"
     assert (document["num_blocks"], document["num_networks"]) == (3, 1)
     assert document["num_failed"] == 0
