@@ -15,9 +15,6 @@ export class Refusal extends Error {
   }
 }
 
-// Nobody answered for minutes: what was asked for may still be there.
-class Unreachable extends Error {}
-
 // Asks the server; tries again while it cannot be reached or fails. A refusal is final.
 export async function ask(path, { method = "GET", body, sessionKey, as = "json" } = {}) {
   const headers = {};
@@ -31,8 +28,7 @@ export async function ask(path, { method = "GET", body, sessionKey, as = "json" 
       if (response.status !== 429 && response.status < 500) throw new Refusal(error, response.status);
       throw new Error(error);
     } catch (error) {
-      if (error instanceof Refusal) throw error;
-      if (attempt >= 20) throw new Unreachable(error.message);
+      if (error instanceof Refusal || attempt >= 20) throw error;
     }
     const delayMs = RETRY_DELAYS_MS[Math.min(attempt, RETRY_DELAYS_MS.length - 1)];
     await new Promise((resolve) => setTimeout(resolve, delayMs));
