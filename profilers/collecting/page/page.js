@@ -4,7 +4,7 @@ import { ask, measure, randomSecret, Refusal } from "./portions.js";
 import { Runner } from "./runner.js";
 
 const TOKEN = "snapnas-token"; // of this tab, until it is claimed: a tab that was put to sleep still has it
-const STORED = "snapnas-session"; // {sessionKey, token, provider, threads}
+const STORED = "snapnas-session"; // {sessionKey, token, provider, threads, timesSingleRuns}
 
 const element = (id) => document.getElementById(id);
 
@@ -49,6 +49,7 @@ async function claim(token) {
   };
   const { platformVersion } = await hints();
   await run(session, (runner) => {
+    session.timesSingleRuns = runner.timesSingleRuns;
     localStorage.setItem(STORED, JSON.stringify(session)); // before it is sent: a lost answer can be asked for again
     const body = {
       schema_version: 1,
@@ -57,7 +58,7 @@ async function claim(token) {
       provider: session.provider,
       threads: session.threads,
       num_cores: navigator.hardwareConcurrency ?? null,
-      has_exact_clock: runner.timesSingleRuns,
+      has_exact_clock: session.timesSingleRuns,
       model: plainModel(element("model").value) || null,
       system_version: /^\d{1,3}(\.\d{1,3}){0,3}$/.test(platformVersion ?? "") ? platformVersion : null,
     };
@@ -84,6 +85,7 @@ async function run(session, open) {
     await keepAwake(isRunning.signal);
     show({ text: "loading the runtime" });
     const runner = await Runner.open(session);
+    runner.timesSingleRuns = session.timesSingleRuns ?? runner.timesSingleRuns; // as the job's other samples were taken
     job = await open(runner);
     sessionStorage.removeItem(TOKEN);
     startedMs = performance.now();

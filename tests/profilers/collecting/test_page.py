@@ -61,6 +61,16 @@ def wait_for(page: ChromiumPage, pattern: str) -> str:
     raise AssertionError(f"{status!r} instead of {pattern!r}")
 
 
+def wait_until_still(page: ChromiumPage) -> str:
+    """Waits until the page's status stays the same for two seconds, which hold many rounds."""
+    for _ in range(15):
+        status = str(page.evaluate(STATUS))
+        time.sleep(2)
+        if page.evaluate(STATUS) == status:
+            return status
+    raise AssertionError(f"{status!r} is not the last word")
+
+
 BREAKS_ONCE = """
 const count = {worker: 0, claim: 0, models: 0, portions: 0};
 const real = {Worker, fetch: fetch.bind(self)};
@@ -96,12 +106,21 @@ def test_what_breaks_once_costs_neither_the_link_nor_the_job(tmp_path: Path) -> 
     assert counts["models"] == 3  # the sentinel twice
 
 
+HIDING = """
+Object.defineProperty(document, "hidden", {{value: {is_hidden}, configurable: true}});
+document.dispatchEvent(new Event("visibilitychange"));
+"""
+
+
 @pytest.mark.timeout(300)
 def test_a_phone_opens_the_link_and_is_in_the_table_when_accepted(tmp_path: Path) -> None:
     with collecting(tmp_path, "--blocks", "3", "--networks", "1", "--name", "browser-test") as (page, outcome):
         start(page)
         assert "#" not in page.evaluate("location.href"), "the token leaves the address bar"
         wait_for(page, r"[1-9]\d* %")
+        page.evaluate(HIDING.format(is_hidden="true"))
+        assert "at most" in wait_until_still(page), "nothing is measured while nobody sees the page"
+        page.evaluate(HIDING.format(is_hidden="false"))
         page.evaluate("void setTimeout(() => location.reload())")  # a phone that lost the page
         time.sleep(0.5)
         wait_for(page, "Done|stopped")
