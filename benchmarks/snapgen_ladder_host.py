@@ -53,12 +53,13 @@ class LadderOptions:
     """Runs of each network of a pair."""
     quick: bool = False
     """Four rounds only, and the page is not written."""
-    out: Path = PAGE_PATH
+    out: str = str(PAGE_PATH)
     """Write the page to this file."""
     json: bool = False
     """Print the result as one JSON line on stdout."""
 
     def __post_init__(self) -> None:
+        command_line.require_folder_of(self.out, option="--out")
         if self.latent < 4 or self.latent % 4:
             raise UsageError(f"--latent {self.latent} was given", allowed="a multiple of 4: the UNet halves it twice")
         if self.rounds < 2:
@@ -131,7 +132,7 @@ def measure_ladder(options: LadderOptions) -> None:
     page = _page(results, open_backend(options.device).device, latent=options.latent, num_rounds=num_rounds)
     print(page, file=sys.stderr)
     if not options.quick:
-        options.out.write_text(page)
+        Path(options.out).write_text(page)
     if options.json:
         command_line.print_json({"latent": options.latent, "edits": list(map(_json_row, results))})
 

@@ -71,6 +71,11 @@ def test_an_edit_that_costs_time_is_called_so() -> None:
     assert _verdict(slower) == "- smaller: 60.0 points less is saved here than on the phone, and the edit costs time."
 
 
+def test_a_page_that_could_not_be_written_is_refused_before_anything_is_measured() -> None:
+    with pytest.raises(UsageError, match="--out nowhere/page.md"):
+        LadderOptions(out="nowhere/page.md")
+
+
 def test_a_latent_that_cannot_be_halved_twice_is_refused() -> None:
     with pytest.raises(UsageError, match="multiple of 4"):
         LadderOptions(latent=30)
