@@ -4,17 +4,20 @@ Measured one after another, the slow drift of a machine goes straight into the t
 interleaved at random it spreads over all blocks alike. What is left of it is seen by a sentinel (`profilers.sentinel`).
 What is unstable at the end is given a second chance, unless so much is that the machine must be to blame.
 
-Samples are committed after every round. A campaign that is killed goes on where it stopped, because the samples that
-the table already holds count; what was finished before the kill is settled with the rest.
+Samples are committed after every round. A campaign that is killed or interrupted goes on where it stopped, because the
+samples that the table already holds count, and what it had exported is still there; what was finished before is settled
+with the rest.
 """
 
 import dataclasses
+import hashlib
 import json
 import logging
 import random
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from profilers.backends.abstract import AbstractBackend
 from profilers.device import Device, num_usable_cores
@@ -24,7 +27,9 @@ from profilers.memory import portions, roomy_disk_bytes
 from profilers.protocol import FORMULA_PROTOCOL, Protocol
 from profilers.subject import Subject
 from profilers.subject_group import SubjectGroup
+from profilers.temporary_folder import inherited_folder
 from profilers.yardstick import YARDSTICK
+from search_space.version import version_text
 
 logger = logging.getLogger(__name__)
 
@@ -59,24 +64,45 @@ def run_campaign(
 
     def measure(chosen: Sequence[Subject], description: str, protocol: Protocol) -> None:
         max_loaded_bytes = protocol.max_group_bytes or backend.max_loaded_bytes
-        for portion in portions(chosen, _prepared_bytes(backend)):
-            group = SubjectGroup(
-                portion, backend, table, campaign_id=campaign_id, protocol=protocol, max_loaded_bytes=max_loaded_bytes
-            )
-            group.measure(description)
+        groups = list(portions(chosen, _prepared_bytes(backend)))
+        for group in groups:
+            SubjectGroup(
+                group,
+                backend,
+                table,
+                campaign_id=campaign_id,
+                protocol=protocol,
+                max_loaded_bytes=max_loaded_bytes,
+                folder=folder,
+            ).measure(description)
+            if len(groups) > 1:
+                _empty(folder)  # there is no room for all of them
 
-    if _lacks_yardstick(shuffled, table, device):
-        rounds = max(protocol.num_calibration_probes, protocol.min_rounds)
-        measure([YARDSTICK], "measuring the yardstick", dataclasses.replace(protocol, max_rounds=rounds))
-    measure(shuffled, description, protocol)
-    table.settle(device, _known(concerned, table, device))
-    unstable = _unstable(shuffled, table, device) if protocol.has_second_chance else []
-    if len(unstable) > max(protocol.num_always_again, protocol.max_unstable_share * len(shuffled)):
-        logger.warning("%d of %d are unstable: measure again when the machine is quiet", len(unstable), len(shuffled))
-    elif unstable:
-        measure(unstable, "measuring again what is unstable", protocol.second_chance())
+    with inherited_folder("snapnas-measuring-", work=_work(device, kinds)) as folder:
+        if _lacks_yardstick(shuffled, table, device):
+            rounds = max(protocol.num_calibration_probes, protocol.min_rounds)
+            measure([YARDSTICK], "measuring the yardstick", dataclasses.replace(protocol, max_rounds=rounds))
+        measure(shuffled, description, protocol)
         table.settle(device, _known(concerned, table, device))
+        unstable = _unstable(shuffled, table, device) if protocol.has_second_chance else []
+        if len(unstable) > max(protocol.num_always_again, protocol.max_unstable_share * len(shuffled)):
+            message = "%d of %d are unstable: measure again when the machine is quiet"
+            logger.warning(message, len(unstable), len(shuffled))
+        elif unstable:
+            measure(unstable, "measuring again what is unstable", protocol.second_chance())
+            table.settle(device, _known(concerned, table, device))
     table.finish_campaign(campaign_id, environment=record_environment())
+
+
+def _work(device: Device, kinds: Iterable[str]) -> str:
+    """Names what a campaign's exports are made from: those of another device, another runtime or other code differ."""
+    made_from = json.dumps([device.device_id, sorted(kinds), version_text()])
+    return hashlib.sha256(made_from.encode()).hexdigest()[:16]
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _known(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> list[Subject]:

@@ -27,7 +27,6 @@ from profilers.preparing import prepare_all
 from profilers.protocol import ROUNDS_PER_LOOK, Protocol, is_finished
 from profilers.sentinel import COMPANIONS, SENTINEL, has_moved, local_sentinels_ms
 from profilers.subject import Subject
-from profilers.temporary_folder import temporary_folder
 from profilers.thermal import Thermometer
 from profilers.worker_client import SubjectError, Worker, WorkerDiedError
 from profilers.yardstick import YARDSTICK, is_due, slowness
@@ -53,8 +52,10 @@ class SubjectGroup:
         campaign_id: int,
         protocol: Protocol,
         max_loaded_bytes: int,
+        folder: Path,
     ) -> None:
         self._max_loaded_bytes = max_loaded_bytes  # of weights, in one process
+        self._folder = folder  # of what is prepared; what it already holds is not prepared again
         self._backend = backend
         self._device = backend.device
         self._table = table
@@ -77,18 +78,16 @@ class SubjectGroup:
 
     def measure(self, description: str) -> None:
         """Prepares and loads the subjects, then goes round after round until none is left."""
-        with temporary_folder("snapnas-measuring-") as folder:
-            self._folder = folder
-            self._refuse_too_large()
-            if not self._active:
-                return
-            self._prepare()
-            max_rounds = self._protocol.max_rounds
-            num_done = sum(min(len(self._samples.get(subject, ())), max_rounds) for subject in self._active)
-            total = len(self._active) * max_rounds
-            with progress(description, total=total, unit="sample", completed=num_done) as bar:
-                while self._active:
-                    self._measure_with_one_process(bar)
+        self._refuse_too_large()
+        if not self._active:
+            return
+        self._prepare()
+        max_rounds = self._protocol.max_rounds
+        num_done = sum(min(len(self._samples.get(subject, ())), max_rounds) for subject in self._active)
+        total = len(self._active) * max_rounds
+        with progress(description, total=total, unit="sample", completed=num_done) as bar:
+            while self._active:
+                self._measure_with_one_process(bar)
 
     # Before the rounds
 
@@ -124,10 +123,14 @@ class SubjectGroup:
     def _prepare(self) -> None:
         fixed = [SENTINEL] if self._yardstick_ms is None else [SENTINEL, YARDSTICK]
         subjects = [*fixed, *self._spare, *self._active]
-        paths = {subject: self._path(subject) for subject in subjects}
-        with progress("preparing what is measured", total=len(paths), unit="model") as bar:
+        paths = {subject: self._path(subject) for subject in subjects if not self._prepared_mark(subject).exists()}
+        num_prepared = len(subjects) - len(paths)
+        title = "preparing what is measured"
+        with progress(title, total=len(subjects), unit="model", completed=num_prepared) as bar:
             for subject, reason in prepare_all(paths, self._backend, time_limit_s=self._protocol.preparing_limit_s):
-                if reason is not None:
+                if reason is None:
+                    self._prepared_mark(subject).touch()
+                else:
                     self._fail(subject, reason)
                 bar.advance(1)
 
@@ -332,6 +335,10 @@ class SubjectGroup:
 
     def _path(self, subject: Subject) -> Path:
         return self._folder / f"{subject.subject_id}.model"
+
+    def _prepared_mark(self, subject: Subject) -> Path:
+        """There when what was prepared is whole: a killed exporter leaves half a file."""
+        return self._folder / f"{subject.subject_id}.prepared"
 
 
 def _name(subject: Subject) -> str:

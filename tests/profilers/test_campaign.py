@@ -1,10 +1,12 @@
 import dataclasses
 import itertools
+import multiprocessing
 import os
 import random
 import signal
 import sqlite3
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -115,6 +117,48 @@ def test_who_takes_turns_does_so_in_ever_new_company(sqlite_engine: Engine) -> N
             companies.setdefault(sample.round_index, set()).add(subject)
     assert len(companies) == 18
     assert len(set(map(frozenset, companies.values()))) > 6
+
+
+class RememberingBackend(ExactBackend):
+    """Writes a file for every subject, and knows for which it did."""
+
+    def __init__(self, *, max_prepared: int | None = None) -> None:
+        self.prepared: list[Subject] = []
+        self._max_prepared = max_prepared
+
+    def prepare(self, subject: Subject, path: Path) -> None:
+        if len(self.prepared) == self._max_prepared:
+            path.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        path.write_text("whole")
+        self.prepared.append(subject)
+
+
+def test_what_a_killed_campaign_had_exported_is_not_exported_again(
+    sqlite_engine: Engine,
+    small_specs: tuple[BlockSpec, ...],
+    quick_protocol: Protocol,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    subjects, table = list(map(Subject.of_block, small_specs)), LatencyTable(sqlite_engine)
+    context = multiprocessing.get_context("fork")
+    killed = context.Process(target=run_campaign, args=(subjects, RememberingBackend(max_prepared=3), table))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    (left_behind,) = tmp_path.glob("snapnas-measuring-*")
+    marks = {path.stem for path in left_behind.glob("*.prepared")}
+    assert len(marks) == 3
+
+    backend = RememberingBackend()
+    run_campaign(subjects, backend, table, protocol=quick_protocol)
+    assert {subject.subject_id for subject in backend.prepared}.isdisjoint(marks)
+    assert {subject.subject_id for subject in backend.prepared} | marks == {
+        subject.subject_id for subject in [SENTINEL, *subjects]
+    }
+    assert list(tmp_path.glob("snapnas-measuring-*")) == []
 
 
 def test_what_takes_long_to_load_stays_longer() -> None:
@@ -434,9 +478,10 @@ def test_the_unstable_get_a_second_chance_unless_they_are_too_many(
     campaign_id = table.start_campaign(DEVICE, protocol="{}", environment=record_environment())
     noisy = {subject: [steady_sample(value) for value in (0.01, 0.02, 0.5, 0.9)] for subject in subjects[:num_noisy]}
     table.add_samples(DEVICE, noisy, campaign_id=campaign_id)
-    protocol = dataclasses.replace(quick_protocol, num_always_again=0)
-    run_campaign(subjects, ExactBackend(), table, protocol=protocol)
+    protocol, backend = dataclasses.replace(quick_protocol, num_always_again=0), RememberingBackend()
+    run_campaign(subjects, backend, table, protocol=protocol)
     assert [len(table.samples(DEVICE, [subject])[subject]) for subject in noisy] == [num_samples] * num_noisy
+    assert len(backend.prepared) == len(set(backend.prepared))  # the second chance exports nothing again
 
 
 def test_what_does_not_fit_is_never_tried(sqlite_engine: Engine, quick_protocol: Protocol) -> None:
