@@ -39,6 +39,7 @@ from profilers.tables import (
 from search_space.arch import ArchConfig
 from search_space.arch_json import arch_from_json
 from search_space.errors import StorageError
+from search_space.progress import AbstractBar, progress
 from search_space.specs import BlockSpec, spec_from_key
 
 # An estimate asks these two, and to build a query takes as long as to run it.
@@ -189,10 +190,18 @@ class LatencyTable:
     def settle(self, device: Device, subjects: Iterable[Subject]) -> None:
         """Finishes subjects once more, now that all their samples together say what the machine did meanwhile."""
         samples = self.samples(device, subjects)
-        samples = with_elasticities(samples, fit_elasticities(samples))
-        self._derive(device, with_common_slowness(samples), keeps_samples=True)
+        samples = with_common_slowness(with_elasticities(samples, fit_elasticities(samples)))
+        with progress("deriving medians from all samples", total=len(samples), unit="row") as bar:
+            self._derive(device, samples, keeps_samples=True, bar=bar)
 
-    def _derive(self, device: Device, samples: Mapping[Subject, list[Sample]], *, keeps_samples: bool) -> None:
+    def _derive(
+        self,
+        device: Device,
+        samples: Mapping[Subject, list[Sample]],
+        *,
+        keeps_samples: bool,
+        bar: AbstractBar | None = None,
+    ) -> None:
         """Writes the rows, and, with `keeps_samples`, by what their samples are divided."""
         with Session(self._engine) as session, session.begin():
             rows = begun_rows(session, device, samples)
@@ -205,6 +214,8 @@ class LatencyTable:
                 row.median_ms = measurement.median_ms
                 row.low_ms, row.high_ms = measurement.confidence_interval_ms()
                 row.finished_at, row.reason = _now(), None
+                if bar is not None:
+                    bar.advance(1)
 
     def fail(
         self,
