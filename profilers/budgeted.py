@@ -54,6 +54,9 @@ def measure_within(
     coverage = table.coverage(specs, backend.device)
     begun = _begun(coverage.missing, table, backend.device)
     untouched = [spec for spec in coverage.missing if spec not in begun]
+    left_unsettled = table.unsettled(backend.device, "block")
+    if left_unsettled and not coverage.missing:
+        run_campaign(list(left_unsettled), backend, table, protocol=protocol)
     order = chain(begun, telling_order(untouched, known=[*coverage.known, *begun]))
     num_measured, slowest_s = 0, 0.0
     portion = list(islice(order, PORTION_SIZE))

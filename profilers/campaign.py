@@ -6,7 +6,7 @@ What is unstable at the end is given a second chance, unless so much is that the
 
 Samples are committed after every round. A campaign that is killed or interrupted goes on where it stopped, because the
 samples that the table already holds count, and what it had exported is still there; what was finished before is settled
-with the rest.
+with the rest, and has its second chance.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from profilers.backends.abstract import AbstractBackend
@@ -26,10 +27,10 @@ from profilers.latency_table import LatencyTable
 from profilers.memory import portions, roomy_disk_bytes
 from profilers.protocol import FORMULA_PROTOCOL, Protocol
 from profilers.subject import Subject
-from profilers.subject_group import SubjectGroup
+from profilers.subject_group import SubjectGroup, remove_prepared
 from profilers.temporary_folder import inherited_folder
 from profilers.yardstick import YARDSTICK
-from search_space.version import version_text
+from search_space.version import git_commit, version_text
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +43,19 @@ def run_campaign(
     description: str = "measuring",
     protocol: Protocol | None = None,
 ) -> None:
-    """Measures the subjects and writes them to the table, each as measured, unstable, failed or does_not_fit."""
+    """Measures the subjects and writes them to the table, each as measured, unstable, failed or does_not_fit.
+
+    Those that have a latency already are not measured again, only settled with the others.
+    """
     device = backend.device
     protocol = protocol or (FORMULA_PROTOCOL if device.is_estimate else Protocol())
-    shuffled = list(dict.fromkeys(subjects))
-    random.Random(protocol.seed).shuffle(shuffled)  # equal blocks of one kind do not share one group
     table.add_device(device)
+    kinds = {subject.kind for subject in subjects}
+    left_unsettled = frozenset[Subject]().union(*(table.unsettled(device, kind) for kind in kinds)) - {YARDSTICK}
+    concerned = list(dict.fromkeys([*subjects, *left_unsettled]))
+    known = {subject for subject, record in table.records(device, concerned).items() if record.has_latency}
+    unfinished = [subject for subject in concerned if subject not in known]
+    random.Random(protocol.seed).shuffle(unfinished)  # equal blocks of one kind do not share one group
     environment = record_environment()
     if (environment.load_average or 0) > num_usable_cores() and not device.is_estimate:
         logger.warning(
@@ -55,63 +63,74 @@ def run_campaign(
             environment.load_average,
             num_usable_cores(),
         )
-    kinds = {subject.kind for subject in shuffled}
-    interrupted = frozenset[Subject]().union(*(table.interrupted(device, kind) for kind in kinds)) - {YARDSTICK}
-    concerned = list(dict.fromkeys([*shuffled, *interrupted]))
     campaign_id = table.start_campaign(
         device, protocol=json.dumps(dataclasses.asdict(protocol)), environment=environment
     )
-
-    def measure(chosen: Sequence[Subject], description: str, protocol: Protocol) -> None:
-        max_loaded_bytes = protocol.max_group_bytes or backend.max_loaded_bytes
-        groups = list(portions(chosen, _prepared_bytes(backend)))
-        for group in groups:
-            SubjectGroup(
-                group,
-                backend,
-                table,
-                campaign_id=campaign_id,
-                protocol=protocol,
-                max_loaded_bytes=max_loaded_bytes,
-                folder=folder,
-            ).measure(description)
-            if len(groups) > 1:
-                _empty(folder)  # there is no room for all of them
-
     with inherited_folder("snapnas-measuring-", work=_work(device, kinds)) as folder:
-        if _lacks_yardstick(shuffled, table, device):
+        measure = partial(_measure, backend=backend, table=table, campaign_id=campaign_id, folder=folder)
+        if _lacks_yardstick(unfinished, table, device):
             rounds = max(protocol.num_calibration_probes, protocol.min_rounds)
-            measure([YARDSTICK], "measuring the yardstick", dataclasses.replace(protocol, max_rounds=rounds))
-        measure(shuffled, description, protocol)
-        table.settle(device, _known(concerned, table, device))
-        unstable = _unstable(shuffled, table, device) if protocol.has_second_chance else []
-        if len(unstable) > max(protocol.num_always_again, protocol.max_unstable_share * len(shuffled)):
+            rules = dataclasses.replace(protocol, max_rounds=rounds)
+            measure([YARDSTICK], description="measuring the yardstick", protocol=rules)
+        measure(unfinished, description=description, protocol=protocol)
+        table.settle(device, _tried(concerned, table, device))
+        again = protocol.second_chance()
+        unstable = _unstable(concerned, table, device, max_rounds=again.max_rounds)
+        if len(unstable) > max(protocol.num_always_again, protocol.max_unstable_share * len(concerned)):
             message = "%d of %d are unstable: measure again when the machine is quiet"
-            logger.warning(message, len(unstable), len(shuffled))
-        elif unstable:
-            measure(unstable, "measuring again what is unstable", protocol.second_chance())
-            table.settle(device, _known(concerned, table, device))
+            logger.warning(message, len(unstable), len(concerned))
+        elif unstable and protocol.has_second_chance:
+            measure(unstable, description="measuring again what is unstable", protocol=again)
+            table.settle(device, _tried(concerned, table, device))
     table.finish_campaign(campaign_id, environment=record_environment())
 
 
+def _measure(
+    subjects: Sequence[Subject],
+    *,
+    description: str,
+    protocol: Protocol,
+    backend: AbstractBackend,
+    table: LatencyTable,
+    campaign_id: int,
+    folder: Path,
+) -> None:
+    groups = list(portions(subjects, _prepared_bytes(backend)))
+    for group in groups:
+        SubjectGroup(
+            group,
+            backend,
+            table,
+            campaign_id=campaign_id,
+            protocol=protocol,
+            max_loaded_bytes=protocol.max_group_bytes or backend.max_loaded_bytes,
+            folder=folder,
+        ).measure(description)
+        if len(groups) > 1:
+            remove_prepared(folder)  # the disk has no room for those of all groups
+
+
 def _work(device: Device, kinds: Iterable[str]) -> str:
-    """Names what a campaign's exports are made from: those of another device, another runtime or other code differ."""
+    """Names what a campaign's exports are made from: those of another device, another runtime or other code differ.
+
+    Empty, which nothing is taken over for, where nobody knows what the code was: in a checkout with changes.
+    """
+    if (git_commit() or "").endswith("-dirty"):
+        return ""
     made_from = json.dumps([device.device_id, sorted(kinds), version_text()])
     return hashlib.sha256(made_from.encode()).hexdigest()[:16]
 
 
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+def _tried(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> list[Subject]:
+    return [subject for subject, record in table.records(device, subjects).items() if record.status != "sampling"]
 
 
-def _known(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> list[Subject]:
-    return [subject for subject, record in table.records(device, subjects).items() if record.has_latency]
-
-
-def _unstable(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> list[Subject]:
+def _unstable(subjects: Sequence[Subject], table: LatencyTable, device: Device, *, max_rounds: int) -> list[Subject]:
+    """Those that are unstable after fewer rounds: the others have had their second chance before a kill."""
     records = table.records(device, subjects)
-    return [subject for subject in subjects if records[subject].status == "unstable"]
+    unstable = [subject for subject in subjects if records[subject].status == "unstable"]
+    samples = table.samples(device, unstable)
+    return [subject for subject in unstable if len(samples[subject]) < max_rounds]
 
 
 def _lacks_yardstick(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> bool:

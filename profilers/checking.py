@@ -25,7 +25,7 @@ from profilers.budgeted import measure_within
 from profilers.campaign import run_campaign
 from profilers.check_report import CheckReport
 from profilers.correction import network_features
-from profilers.correction_fit import WholeNetworks, correction_predictor, fit_correction
+from profilers.correction_fit import WholeNetworks, fit_correction
 from profilers.device import Device
 from profilers.estimating import BlockLatencies
 from profilers.finding_device import FoundDevice, find_device
@@ -107,19 +107,19 @@ def measure_networks(
 ) -> dict[ArchConfig, Measurement]:
     """Measures whole networks now, together, so that nothing but their sums is compared.
 
-    A campaign that was killed goes on where it stopped. A network that the device cannot run is left out, with a
-    warning.
+    A campaign that was killed goes on where it stopped; what an earlier one brought to its end is measured anew. A
+    network that the device cannot run is left out, with a warning.
 
     Raises:
         SnapNASError: More than a tenth of them are.
     """
     backend = open_backend(device_name)
     subjects = [Subject.of_network(arch) for arch in archs]
-    if table.interrupted(backend.device, "network").isdisjoint(subjects):
-        table.forget(backend.device, subjects)
     known = table.records(backend.device, subjects)
-    unfinished = [subject for subject in subjects if subject not in known or known[subject].status == "sampling"]
-    run_campaign(unfinished, backend, table, description=f"measuring {len(archs)} networks", protocol=protocol)
+    table.forget(backend.device, [subject for subject, record in known.items() if record.is_settled])
+    has_failed = {subject for subject, record in known.items() if record.has_failed and not record.is_settled}
+    untried = [subject for subject in subjects if subject not in has_failed]
+    run_campaign(untried, backend, table, description=f"measuring {len(archs)} networks", protocol=protocol)
     records = table.records(backend.device, subjects)
     failed = [record for record in records.values() if not record.has_latency]
     if failed:
@@ -134,20 +134,21 @@ def measure_networks(
 def recorded_networks(
     space: SearchSpace, device: Device, table: LatencyTable, *, num_wanted: int
 ) -> dict[ArchConfig, Measurement]:
-    """The whole networks of the space that a device measured which is not here, in the order they came in.
+    """The whole networks of the space that a device which is not here measured, in the order they came in.
 
     Raises:
         UsageError: There are fewer than wanted.
     """
     archs = [arch for arch, record in table.networks(device).items() if record.has_latency and contains(space, arch)]
-    if len(archs) < num_wanted:
+    found = {arch: table.measurement(device, Subject.of_network(arch)) for arch in archs}
+    repeated = {arch: known for arch, known in found.items() if known is not None and len(known.samples_ms) > 1}
+    if len(repeated) < num_wanted:
         raise UsageError(
             f"{num_wanted} networks were asked for, of {device.name}, which is not here",
-            allowed=f"{len(archs)}: as many of {space.name} as it measured",
+            allowed=f"{len(repeated)}: as many of {space.name} as it measured more than once",
             fix=f"let it measure more: profilers.bundle or profilers.collect with --networks {num_wanted}",
         )
-    found = {arch: table.measurement(device, Subject.of_network(arch)) for arch in archs}
-    return {arch: measurement for arch, measurement in found.items() if measurement is not None}
+    return repeated
 
 
 def network_features_of(
@@ -184,11 +185,8 @@ def _compare(
     num_fit: int | None,
 ) -> CheckReport:
     measured_ms, sums_ms = networks.measured_ms, networks.sums_ms
-    predictors = {
-        "sum with one fitted scale": scale_predictor(sums_ms, measured_ms),
-        "sum corrected by kind of block": correction_predictor(networks),
-        **count_predictors(archs, measured_ms),
-    }
+    one_scale = {"sum with one fitted scale": scale_predictor(sums_ms, measured_ms)}
+    counting = count_predictors(archs, measured_ms)
     correction = fit_correction(networks, num_fit=num_fit)
     return CheckReport(
         device=found.device,
@@ -200,7 +198,9 @@ def _compare(
         noise_floor_percent=noise_floor_percent(measurements),
         agreements=(
             correction.uncorrected,
-            *judge_all(predictors, measured_ms, num_fit=num_fit),
+            *judge_all(one_scale, measured_ms, num_fit=num_fit),
+            dataclasses.replace(correction.judged, name="sum corrected by kind of block"),
+            *judge_all(counting, measured_ms, num_fit=num_fit),
             agreement_within_noise(measurements[num_fit or 0 :]),
         ),
         correction=correction,

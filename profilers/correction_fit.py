@@ -21,6 +21,7 @@ from scipy.special import stdtrit
 
 from profilers.agreement import FloatArray, IntArray, Predictor, agreement, judge
 from profilers.correction import GROUPS, Correction
+from search_space.errors import SnapNASError
 
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 10.0)  # the last leaves one common scale and no overhead
 _TOLERANCE = 0.5  # standard errors; with 0, thirty noisy networks were predicted 18 % worse than with 0.5
@@ -52,9 +53,18 @@ def fit_correction(networks: WholeNetworks, *, num_fit: int | None = None) -> Co
     Args:
         networks: At least three of them.
         num_fit: Fit on the first so many and judge on all others; without it, on all, judged by leave-one-out.
+
+    Raises:
+        SnapNASError: Fewer than two are left to judge, which have no spread.
     """
-    predictor = correction_predictor(networks)
-    predicted_ms, judges = judge(predictor, len(networks.measured_ms), num_fit=num_fit)
+    predictor, num_networks = correction_predictor(networks), len(networks.measured_ms)
+    predicted_ms, judges = judge(predictor, num_networks, num_fit=num_fit)
+    if len(judges) < 2:
+        raise SnapNASError(
+            f"{num_networks} networks were measured and {num_fit} of them fitted: too few are left to judge the fit",
+            allowed="at least 2 judges",
+            fix="ask for more networks: up to a tenth may fail",
+        )
     measured_ms = networks.measured_ms[judges]
     fitted_on = numpy.arange(num_fit or len(networks.measured_ms))
     ridge = _best_ridge(networks, fitted_on)

@@ -277,4 +277,5 @@ def _latency_row(line: RowLine, samples: Sequence[Sample]) -> LatencyRow:
         row.status = "measured" if measurement.is_stable else "unstable"
         row.median_ms = measurement.median_ms
         row.low_ms, row.high_ms = measurement.confidence_interval_ms()
+        row.is_settled = True  # its samples came with all that they are divided by
     return row

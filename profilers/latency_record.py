@@ -19,6 +19,7 @@ RECORD_COLUMNS = (
     LatencyRow.low_ms,
     LatencyRow.high_ms,
     LatencyRow.finished_at,
+    LatencyRow.is_settled,
 )
 """What a record is made of: a fraction of a row, because an estimate reads forty of them in a millisecond."""
 
@@ -39,6 +40,8 @@ class LatencyRecord:
     """The upper end of the 95 % interval."""
     finished_at: str | None
     """UTC, ISO 8601."""
+    is_settled: bool
+    """Whether the campaign came to its end after it: a latency was then derived once more."""
 
     @classmethod
     def of_row(cls, row: Row[*tuple[Any, ...]]) -> Self:
@@ -51,11 +54,16 @@ class LatencyRecord:
             low_ms=nan if row.low_ms is None else row.low_ms,
             high_ms=nan if row.high_ms is None else row.high_ms,
             finished_at=row.finished_at,
+            is_settled=row.is_settled,
         )
 
     @property
     def has_latency(self) -> bool:
         return self.status in ("measured", "unstable")
+
+    @property
+    def has_failed(self) -> bool:
+        return self.status in ("failed", "does_not_fit")
 
 
 @dataclass(frozen=True, kw_only=True)

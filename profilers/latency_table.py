@@ -8,7 +8,7 @@ estimate reads twenty short rows instead of four hundred samples. Rows belong to
 import dataclasses
 import datetime
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import sqlalchemy
@@ -39,7 +39,7 @@ from profilers.tables import (
 from search_space.arch import ArchConfig
 from search_space.arch_json import arch_from_json
 from search_space.errors import StorageError
-from search_space.progress import AbstractBar, progress
+from search_space.progress import progress
 from search_space.specs import BlockSpec, spec_from_key
 
 # An estimate asks these two, and to build a query takes as long as to run it.
@@ -105,8 +105,10 @@ class LatencyTable:
             return session.scalar(select(DeviceRow.sentinel_ms).where(DeviceRow.device_id == device.device_id))
 
     def set_sentinel_ms(self, device: Device, sentinel_ms: float) -> None:
+        """Sets what drifts are relative to, unless another campaign has: samples relative to its value may be there."""
+        is_without = (DeviceRow.device_id == device.device_id) & DeviceRow.sentinel_ms.is_(None)
         with Session(self._engine) as session, session.begin():
-            session.get_one(DeviceRow, device.device_id).sentinel_ms = sentinel_ms
+            session.execute(sqlalchemy.update(DeviceRow).where(is_without).values(sentinel_ms=sentinel_ms))
 
     # Campaigns and samples
 
@@ -123,19 +125,6 @@ class LatencyTable:
     def finish_campaign(self, campaign_id: int, *, environment: Environment) -> None:
         with Session(self._engine) as session, session.begin():
             session.get_one(CampaignRow, campaign_id).environment_after = environment.to_json()
-
-    def interrupted(self, device: Device, kind: Literal["block", "network"]) -> frozenset[Subject]:
-        """Blocks or networks of which campaigns took samples since one of them last came to its end.
-
-        They were killed, so what they finished is not settled yet. Empty where the last one came to its end.
-        """
-        of_kind = (LatencyRow.device_id == device.device_id) & (LatencyRow.kind == kind)
-        query = select(SampleRow.campaign_id, CampaignRow.environment_after, LatencyRow.text).distinct()
-        query = query.join(LatencyRow, LatencyRow.row_id == SampleRow.row_id).join(CampaignRow).where(of_kind)
-        with Session(self._engine) as session:
-            sampled = session.execute(query).all()
-        last_ended = max((campaign_id for campaign_id, after, _ in sampled if after is not None), default=0)
-        return frozenset(Subject(kind=kind, text=text) for campaign_id, _, text in sampled if campaign_id > last_ended)
 
     def add_samples(self, device: Device, samples: Mapping[Subject, Sequence[Sample]], *, campaign_id: int) -> None:
         """Keeps new samples, all of them or, if the process dies now, none of them."""
@@ -187,35 +176,48 @@ class LatencyTable:
             samples = with_elasticities(samples, elasticities)
         self._derive(device, samples, keeps_samples=elasticities is not None)
 
-    def settle(self, device: Device, subjects: Iterable[Subject]) -> None:
+    def settle(self, device: Device, subjects: Collection[Subject]) -> None:
         """Finishes subjects once more, now that all their samples together say what the machine did meanwhile."""
-        samples = self.samples(device, subjects)
+        records = self.records(device, subjects)
+        failed = {subject for subject, record in records.items() if record.has_failed}
+        samples = self.samples(device, [subject for subject in subjects if subject not in failed])
         samples = with_common_slowness(with_elasticities(samples, fit_elasticities(samples)))
         with progress("deriving medians from all samples", total=len(samples), unit="row") as bar:
-            self._derive(device, samples, keeps_samples=True, bar=bar)
+            for by_id in in_chunks(samples):  # each its own transaction: others may want to write
+                self._derive(device, {subject: samples[subject] for subject in by_id.values()}, is_settled=True)
+                bar.advance(len(by_id))
+        with Session(self._engine) as session, session.begin():
+            for row in existing_rows(session, device, failed).values():
+                row.is_settled = True
+
+    def unsettled(self, device: Device, kind: Literal["block", "network"]) -> frozenset[Subject]:
+        """Blocks or networks that have a latency and are not settled: a campaign was killed after it finished them."""
+        query = select(LatencyRow.text).where(LatencyRow.status.in_(("measured", "unstable")))
+        query = query.where(LatencyRow.device_id == device.device_id, LatencyRow.kind == kind)
+        with Session(self._engine) as session:
+            texts = session.scalars(query.where(~LatencyRow.is_settled))
+            return frozenset(Subject(kind=kind, text=text) for text in texts)
 
     def _derive(
         self,
         device: Device,
         samples: Mapping[Subject, list[Sample]],
         *,
-        keeps_samples: bool,
-        bar: AbstractBar | None = None,
+        keeps_samples: bool = True,
+        is_settled: bool = False,
     ) -> None:
         """Writes the rows, and, with `keeps_samples`, by what their samples are divided."""
+        measurements = {subject: measurement_of(taken) for subject, taken in samples.items()}
         with Session(self._engine) as session, session.begin():
             rows = begun_rows(session, device, samples)
-            for subject, subject_samples in samples.items():
+            for subject, measurement in measurements.items():
                 row = rows[subject.subject_id]
                 if keeps_samples:
-                    _update_samples(session, row.row_id, subject_samples)
-                measurement = measurement_of(subject_samples)
+                    _update_samples(session, row.row_id, samples[subject])
                 row.status = "measured" if measurement.is_stable else "unstable"
                 row.median_ms = measurement.median_ms
                 row.low_ms, row.high_ms = measurement.confidence_interval_ms()
-                row.finished_at, row.reason = _now(), None
-                if bar is not None:
-                    bar.advance(1)
+                row.finished_at, row.reason, row.is_settled = _now(), None, is_settled
 
     def fail(
         self,
@@ -314,6 +316,7 @@ class LatencyTable:
 def _update_samples(session: Session, row_id: int, samples: Sequence[Sample]) -> None:
     """Keeps by what a row's samples, oldest first, are divided."""
     query = select(SampleRow.sample_id).where(SampleRow.row_id == row_id).order_by(SampleRow.sample_id)
+    query = query.limit(len(samples))  # another process may have added some since they were read
     values = [
         {"sample_id": sample_id, "elasticity": sample.elasticity, "common_slowness": sample.common_slowness}
         for sample_id, sample in zip(session.scalars(query), samples, strict=True)

@@ -40,9 +40,9 @@ def measure_space(
         tried = coverage.unstable + coverage.failed + coverage.does_not_fit
         table.forget(backend.device, map(Subject.of_block, tried))
         unfinished += tried
-    if not unfinished:
+    subjects = [*map(Subject.of_block, unfinished), *table.unsettled(backend.device, "block")]
+    if not subjects:
         return coverage
-    subjects = [Subject.of_block(spec) for spec in unfinished]
     run_campaign(subjects, backend, table, description=f"measuring {device_name}", protocol=protocol)
     return table.coverage(specs, backend.device)
 

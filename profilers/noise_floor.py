@@ -1,4 +1,8 @@
-"""How well measurements of whole networks agree with themselves: no prediction can be expected to agree better."""
+"""How well measurements of whole networks agree with themselves, which a prediction of them has to be judged beside.
+
+The noise floor compares halves of the samples. The median of all of them is known about twice as well, so a good table
+can agree with it better than the floor; how well at best, a table without error says.
+"""
 
 import dataclasses
 import statistics

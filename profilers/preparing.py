@@ -19,8 +19,8 @@ from pathlib import Path
 from profilers.backends.abstract import AbstractBackend
 from profilers.device import num_usable_cores
 from profilers.subject import Subject
+from profilers.temporary_folder import FullDiskError
 from profilers.worker_client import SubjectError, Worker, WorkerDiedError
-from search_space.errors import StorageError
 
 MIN_BLOCKS_PER_PROCESS = 24
 """Below that a process is not worth the seconds in which it imports torch."""
@@ -35,7 +35,7 @@ def prepare_all(paths: Mapping[Subject, Path], backend: AbstractBackend, *, time
     """Prepares every subject at its path.
 
     Raises:
-        StorageError: The disk is full.
+        FullDiskError: The disk is full.
     """
     num_networks = sum(subject.kind == "network" for subject in paths)
     num_blocks = len(paths) - num_networks + _BLOCKS_PER_NETWORK * num_networks
@@ -102,11 +102,11 @@ def _pass_on(outcomes: "queue.SimpleQueue[Outcome | BaseException]", task: "Futu
         outcomes.put(error)
 
 
-def full_disk_error(path: Path, reason: str) -> StorageError | None:
+def full_disk_error(path: Path, reason: str) -> FullDiskError | None:
     """The error to end with, if a full disk is why a subject failed; not every library tells it by its number."""
     if os.strerror(errno.ENOSPC) not in reason and shutil.disk_usage(path.parent).free >= _MIN_FREE_BYTES:
         return None
-    return StorageError(
+    return FullDiskError(
         f"the disk that holds {path.parent.parent} is full; what was measured so far is kept",
         fix="make room, or set TMPDIR to a folder on another disk, and run the same command again",
     )

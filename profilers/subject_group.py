@@ -11,6 +11,7 @@ table holds of a subject already counts, so a group that is taken up again goes 
 import itertools
 import logging
 import random
+import shutil
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ from search_space.progress import AbstractBar, progress
 
 logger = logging.getLogger(__name__)
 
+_MARK_SUFFIX = ".prepared"
 _SENTINEL_SLOT, _YARDSTICK_SLOT = -1, -2
 _SAMPLES_PER_PROBE = 3  # of which the median counts
 _MAX_DEATHS = 3  # of the measuring process, none of them the fault of one subject
@@ -322,8 +324,10 @@ class SubjectGroup:
 
     def _fail(self, subject: Subject, reason: str) -> None:
         """Writes the failure down, unless the subject only keeps others company: then it is done without."""
-        if subject == SENTINEL:
-            raise SnapNASError(f"{self._device.name} cannot run the block that everything is compared with: {reason}")
+        if subject == SENTINEL or (subject == YARDSTICK and subject not in self._active):
+            raise SnapNASError(
+                f"{self._device.name} cannot run the {subject.kind} that everything is compared with: {reason}"
+            )
         self._loaded.pop(subject, None)
         if subject in self._spare:
             self._spare.remove(subject)
@@ -338,7 +342,13 @@ class SubjectGroup:
 
     def _prepared_mark(self, subject: Subject) -> Path:
         """There when what was prepared is whole: a killed exporter leaves half a file."""
-        return self._folder / f"{subject.subject_id}.prepared"
+        return self._folder / f"{subject.subject_id}{_MARK_SUFFIX}"
+
+
+def remove_prepared(folder: Path) -> None:
+    """Empties a group's folder, the marks first: what is half removed when the process is killed is not used again."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.suffix != _MARK_SUFFIX):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _name(subject: Subject) -> str:

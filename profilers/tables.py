@@ -10,7 +10,7 @@ Columns hold text, integers and floats only, so that SQLite and PostgreSQL give 
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 class LatencyBase(DeclarativeBase):
@@ -74,6 +74,8 @@ class LatencyRow(LatencyBase):
     high_ms: Mapped[float | None]
     finished_at: Mapped[str | None]
     """UTC, ISO 8601."""
+    is_settled: Mapped[bool] = mapped_column(default=False)
+    """Whether its campaign came to its end, and derived its latency once more."""
 
 
 class SampleRow(LatencyBase):

@@ -307,7 +307,7 @@ class _Importing:
             self._table.add_samples(self._device, new, campaign_id=campaign_id)
         enough = [subject for subject in found if len(found[subject]) >= self._manifest.protocol.min_rounds]
         records = self._table.records(self._device, enough)
-        if num_new or any(record.status == "sampling" for record in records.values()):  # an import was killed here
+        if num_new or not all(record.is_settled for record in records.values()):  # an import was killed here
             self._table.settle(self._device, enough)
         if campaign_id is not None:
             self._table.finish_campaign(campaign_id, environment=self._environments[-1])

@@ -134,14 +134,18 @@ class RememberingBackend(ExactBackend):
         self.prepared.append(subject)
 
 
-def test_what_a_killed_campaign_had_exported_is_not_exported_again(
+@pytest.mark.parametrize(("commit", "num_left"), [("0123456789ab", 3), ("0123456789ab-dirty", 0), (None, 3)])
+def test_what_a_killed_campaign_had_exported_is_not_exported_again_by_the_same_code(
     sqlite_engine: Engine,
     small_specs: tuple[BlockSpec, ...],
     quick_protocol: Protocol,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    commit: str | None,
+    num_left: int,
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("profilers.campaign.git_commit", lambda: commit)
     subjects, table = list(map(Subject.of_block, small_specs)), LatencyTable(sqlite_engine)
     context = multiprocessing.get_context("fork")
     killed = context.Process(target=run_campaign, args=(subjects, RememberingBackend(max_prepared=3), table))
@@ -149,15 +153,14 @@ def test_what_a_killed_campaign_had_exported_is_not_exported_again(
     killed.join()
     assert killed.exitcode == -signal.SIGKILL
     (left_behind,) = tmp_path.glob("snapnas-measuring-*")
-    marks = {path.stem for path in left_behind.glob("*.prepared")}
-    assert len(marks) == 3
+    already_exported = {path.stem for path in left_behind.glob("*.prepared")}
+    assert len(already_exported) == 3
 
     backend = RememberingBackend()
     run_campaign(subjects, backend, table, protocol=quick_protocol)
-    assert {subject.subject_id for subject in backend.prepared}.isdisjoint(marks)
-    assert {subject.subject_id for subject in backend.prepared} | marks == {
-        subject.subject_id for subject in [SENTINEL, *subjects]
-    }
+    exported = {subject.subject_id for subject in backend.prepared}
+    assert len(exported & already_exported) == 3 - num_left
+    assert exported | already_exported == {subject.subject_id for subject in [SENTINEL, *subjects]}
     assert list(tmp_path.glob("snapnas-measuring-*")) == []
 
 

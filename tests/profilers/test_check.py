@@ -1,8 +1,10 @@
+import contextlib
 import dataclasses
 import json
 import math
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy
 import pytest
@@ -18,11 +20,10 @@ from profilers.checking import check_space, measure_networks
 from profilers.correction import GROUPS
 from profilers.device import Device
 from profilers.latency_table import LatencyTable
-from profilers.measurement import Measurement, Sample
+from profilers.measurement import Measurement
 from profilers.measuring import measure_space
 from profilers.noise_floor import agreement_within_noise, noise_floor_percent
 from profilers.protocol import Protocol
-from profilers.sentinel import SENTINEL
 from profilers.storage import open_engine
 from profilers.subject import Subject
 from search_space.errors import SnapNASError, UsageError
@@ -138,22 +139,29 @@ def test_a_killed_check_goes_on_and_a_finished_one_starts_anew(
 ) -> None:
     table, device = LatencyTable(sqlite_engine), ExactBackend().device
     archs = distinct_archs(search_space("tiny"), 4, seed=0)
+    subjects = list(map(Subject.of_network, archs))
 
-    def samples_after_measuring(num_networks: int) -> list[list[Sample]]:
-        measure_networks(archs[:num_networks], "exact", table, protocol=quick_protocol)
-        subjects = [Subject.of_network(arch) for arch in archs[:num_networks]]
-        return [table.samples(device, subjects)[subject] for subject in subjects]
+    def moments_after_measuring(num_networks: int, *, is_killed: bool = False) -> list[list[float]]:
+        """When the samples of every network were taken. It is killed when all have enough of them."""
+        with monkeypatch.context() as context, contextlib.suppress(KeyboardInterrupt):
+            if is_killed:
+                context.setattr(table, "settle", Mock(side_effect=KeyboardInterrupt))
+            measure_networks(archs[:num_networks], "exact", table, protocol=quick_protocol)
+        samples = table.samples(device, subjects)
+        return [[sample.taken_at for sample in samples.get(subject, ())] for subject in subjects]
 
-    with monkeypatch.context() as context:
-        context.setattr(table, "finish_campaign", lambda *_, **__: None)
-        first = samples_after_measuring(2)
-    second = samples_after_measuring(4)
-    assert second[:2] == first
-    with monkeypatch.context() as context:
-        context.setattr(table, "finish_campaign", lambda *_, **__: None)
-        run_campaign([SENTINEL], ExactBackend(), table, protocol=quick_protocol)  # another campaign that is killed
-    third = samples_after_measuring(4)
-    assert not {sample.taken_at for sample in third[0]} & {sample.taken_at for sample in first[0]}
+    killed = moments_after_measuring(2, is_killed=True)
+    assert moments_after_measuring(2) == killed
+    anew = moments_after_measuring(2, is_killed=True)
+    assert not set(anew[0]) & set(killed[0])
+    finished = moments_after_measuring(4)
+    assert finished[:2] == anew[:2]
+
+    killed = moments_after_measuring(2, is_killed=True)
+    assert not set(killed[0]) & set(finished[0])
+    together = moments_after_measuring(4)
+    assert together[:2] == killed[:2]
+    assert not set(together[2]) & set(finished[2])  # of a check that had come to its end before
 
 
 def test_the_page_has_command_hardware_and_date(report: CheckReport) -> None:

@@ -14,6 +14,7 @@ from profilers.correction_fit import WholeNetworks, correction_predictor, fit_co
 from profilers.estimating import BlockLatencies, KnownBlock
 from profilers.measurement import Measurement
 from search_space.arch import ArchConfig
+from search_space.errors import SnapNASError
 from search_space.space import random_arch
 from search_space.spaces import search_space
 from search_space.specs import BlockSpec, spec_key
@@ -141,6 +142,12 @@ def test_an_estimate_is_what_the_fit_predicts_below_zero_or_not() -> None:
     blocks = world.blocks(correction)
     assert min(block.latency_ms for block in blocks.known.values()) < 0
     assert [blocks.estimate(arch).latency_ms for arch in world.archs] == pytest.approx(predicted_ms)
+
+
+@pytest.mark.parametrize("num_judges", [0, 1])
+def test_fewer_than_two_judges_are_refused(num_judges: int) -> None:
+    with pytest.raises(SnapNASError, match="too few are left to judge"):
+        fit_correction(made_up_world(0, num_networks=8).networks(8), num_fit=8 - num_judges)
 
 
 def test_judges_take_no_part_in_the_fit() -> None:

@@ -84,15 +84,15 @@ def test_what_a_killed_campaign_finished_is_settled_with_the_rest(
     samples = {finished: drifting_samples(0.1, 2.0), network: drifting_samples(150.0, 0.4)}
     table.add_samples(device, samples, campaign_id=killed)
     table.finish(device, samples, elasticities={"block": 1.0, "network": 1.0})  # all that was known when it was killed
-    assert table.interrupted(device, "block") == {finished}
+    assert table.unsettled(device, "block") == {finished}
 
     run_campaign([other], open_backend("exact"), table, protocol=quick_protocol)
     found = table.samples(device, [finished, network, other])
     assert {sample.elasticity for sample in found[finished]} == {found[other][0].elasticity}
     assert found[other][0].elasticity == pytest.approx(2.0, abs=0.1)
     assert found[network][0].elasticity == 1.0  # a campaign of blocks says nothing of networks
-    assert table.interrupted(device, "block") == frozenset()
-    assert table.interrupted(device, "network") == {network}
+    assert table.unsettled(device, "block") == frozenset()
+    assert table.unsettled(device, "network") == {network}
 
 
 def test_blocks_and_networks_are_fitted_apart() -> None:

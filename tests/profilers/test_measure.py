@@ -5,12 +5,17 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend, exact_latency_ms
+from profilers.budgeted import measure_within
+from profilers.latency_record import Coverage
 from profilers.latency_table import LatencyTable
 from profilers.measuring import measure_network, measure_space
 from profilers.protocol import Protocol
@@ -72,6 +77,20 @@ def test_a_whole_space_becomes_a_table(sqlite_engine: Engine, quick_protocol: Pr
     table = LatencyTable(sqlite_engine)
     for seed in range(20):
         assert table.coverage(block_specs(random_arch(TINY, seed)), ExactBackend().device).missing == ()
+
+
+@pytest.mark.parametrize("measure", [measure_space, partial(measure_within, budget_s=1e9)])
+def test_what_was_killed_while_it_was_settled_is_settled_by_the_same_call(
+    sqlite_engine: Engine, quick_protocol: Protocol, monkeypatch: pytest.MonkeyPatch, measure: Callable[..., Coverage]
+) -> None:
+    table, device = LatencyTable(sqlite_engine), ExactBackend().device
+    with monkeypatch.context() as context:
+        context.setattr(LatencyTable, "settle", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            measure_space(TINY, "exact", sqlite_engine, protocol=quick_protocol)
+    assert len(table.unsettled(device, "block")) == len(reachable_specs(TINY))
+    measure(TINY, "exact", sqlite_engine, protocol=quick_protocol)
+    assert table.unsettled(device, "block") == frozenset()
 
 
 def test_again_measures_what_was_unstable_or_failed(sqlite_engine: Engine, quick_protocol: Protocol) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,13 @@ from profilers.backends.registry import open_backend
 from profilers.campaign import run_campaign
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
+from profilers.preparing import Outcome
 from profilers.protocol import Protocol
 from profilers.sentinel import SENTINEL
 from profilers.subject import Subject
 from profilers.worker_client import SubjectError, Worker
 from profilers.yardstick import YARDSTICK, is_due, slowness
+from search_space.errors import SnapNASError
 from search_space.space import random_arch
 from search_space.spaces import search_space
 
@@ -37,9 +40,14 @@ class PretendWorker(Worker):
         return ms * (self.network_factor if subject.kind == "network" else 1.0), 0.0
 
 
+def prepare_nothing(paths: Mapping[Subject, Path], *_: object, **__: object) -> Iterator[Outcome]:
+    return ((subject, None) for subject in paths)
+
+
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> type[PretendWorker]:
     monkeypatch.setattr("profilers.subject_group.Worker", PretendWorker)
+    monkeypatch.setattr("profilers.subject_group.prepare_all", prepare_nothing)
     monkeypatch.setattr(PretendWorker, "network_factor", 1.0)
     monkeypatch.setattr(PretendWorker, "is_yardstick_broken", False)
     return PretendWorker
@@ -70,6 +78,20 @@ def test_a_device_that_cannot_run_the_yardstick_does_without(
     table = LatencyTable(sqlite_engine)
     assert medians_ms(table, quick_protocol) == pytest.approx([7.0, 9.0])
     assert table.records(BACKEND.device, [YARDSTICK])[YARDSTICK].reason == "broken"
+    assert medians_ms(table, quick_protocol) == pytest.approx([7.0, 9.0])
+
+
+def test_a_yardstick_that_cannot_be_exported_once_is_no_failed_row(
+    sqlite_engine: Engine, quick_protocol: Protocol, worker: type[PretendWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = LatencyTable(sqlite_engine)
+    medians_ms(table, quick_protocol)
+    before = table.records(BACKEND.device, [YARDSTICK])
+    with monkeypatch.context() as context:
+        context.setattr("profilers.subject_group.prepare_all", lambda *_, **__: [(YARDSTICK, "killed by SIGKILL")])
+        with pytest.raises(SnapNASError, match="everything is compared with: killed by SIGKILL"):
+            medians_ms(table, quick_protocol)
+    assert table.records(BACKEND.device, [YARDSTICK]) == before
     assert medians_ms(table, quick_protocol) == pytest.approx([7.0, 9.0])
 
 
