@@ -4,6 +4,7 @@ Finds the architecture for a device, trains it and exports it. To resume, type t
 """
 
 import dataclasses
+import hashlib
 import re
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ if TYPE_CHECKING:  # the database and numpy take a second to import, which --hel
     from studies.config import StudyConfig
     from studies.pipeline import StudyRun
 
-_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAX_NAME_LENGTH = 64
+_STUDY_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_MAX_NAME_LENGTH - 1}}}")
 
 
 def resolve(options: RunOptions) -> "StudyRun":
@@ -32,7 +34,9 @@ def resolve(options: RunOptions) -> "StudyRun":
     config = _config(options)
     name = options.study or default_study_name(config)
     if not _STUDY_NAME.fullmatch(name):
-        raise UsageError(f"study name {name!r}", allowed="up to 64 letters, digits, dots, dashes and underscores")
+        raise UsageError(
+            f"study name {name!r}", allowed=f"up to {_MAX_NAME_LENGTH} letters, digits, dots, dashes and underscores"
+        )
     if options.workers < 1:
         raise UsageError(f"--workers {options.workers}", allowed="an integer from 1")
     return StudyRun(
@@ -65,7 +69,8 @@ def run(options: RunOptions) -> None:
 
 
 def default_study_name(config: "StudyConfig") -> str:
-    """The recipe's name, with what was asked for in its data's or its device's place: each is another study."""
+    """The recipe's name, with what was asked for in place of its data, device or budget: each is another study."""
+    from studies.config import LatencyLimit
     from studies.recipes import study_config
 
     recipe = study_config(config.recipe)
@@ -76,7 +81,14 @@ def default_study_name(config: "StudyConfig") -> str:
         parts.append(config.device)
     if config.interpolate != recipe.interpolate:
         parts.append("interpolated")
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))[:64]
+    budget = config.latency_budget
+    if isinstance(budget, LatencyLimit) and budget != recipe.latency_budget:
+        parts.append(f"{budget.max_latency_ms:g}-ms")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))
+    if len(name) <= _MAX_NAME_LENGTH:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]  # two long names may begin alike
+    return f"{name[: _MAX_NAME_LENGTH - 1 - len(digest)]}-{digest}"
 
 
 def _config(options: RunOptions) -> "StudyConfig":

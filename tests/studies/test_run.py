@@ -20,8 +20,9 @@ from profilers.latency_table import LatencyTable
 from profilers.storage import open_engine
 from profilers.tables import LatencyRow
 from search_space.errors import SnapNASError, StorageError, UsageError
+from studies.recipes import study_config
 from studies.results import StudyReader, TrialRecord
-from studies.run import _with_ray_address, resolve, run
+from studies.run import _with_ray_address, default_study_name, resolve, run
 from studies.run_options import RunOptions
 
 ROOT = Path(__file__).parents[2]
@@ -271,11 +272,19 @@ def test_a_stopped_run_is_resumed_by_the_same_command(
         (RunOptions(data="digits"), "tiny_on_cpu-digits"),
         (RunOptions(device="host-onnxruntime:precision=int8"), "tiny_on_cpu-host-onnxruntime-precision-int8"),
         (RunOptions(data="tests/studies", trials=3), "tiny_on_cpu-studies"),
+        (RunOptions(max_latency_ms=4.5, interpolate=True), "tiny_on_cpu-interpolated-4.5-ms"),
         (RunOptions(data="digits", study="mine"), "mine"),
     ],
 )
-def test_other_data_or_another_device_is_another_study(options: RunOptions, name: str) -> None:
+def test_other_data_another_device_or_budget_is_another_study(options: RunOptions, name: str) -> None:
     assert resolve(options).study_name == name
+
+
+def test_long_names_that_begin_alike_are_other_studies() -> None:
+    config = dataclasses.replace(study_config("smoke"), device="core-ml:" + "x" * 64)
+    names = {default_study_name(config), default_study_name(dataclasses.replace(config, interpolate=True))}
+    assert {len(name) for name in names} == {64}
+    assert len(names) == 2
 
 
 def test_another_fingerprint_is_refused_with_the_difference(searched: Path, tmp_path: Path) -> None:
