@@ -75,13 +75,14 @@ def run_campaign(
         measure(unfinished, description=description, protocol=protocol)
         table.settle(device, _tried(concerned, table, device))
         again = protocol.second_chance()
-        unstable = _unstable(concerned, table, device, max_rounds=again.max_rounds)
+        unstable = _unstable(concerned, table, device, again) if protocol.has_second_chance else []
         if len(unstable) > max(protocol.num_always_again, protocol.max_unstable_share * len(concerned)):
             message = "%d of %d are unstable: measure again when the machine is quiet"
             logger.warning(message, len(unstable), len(concerned))
-        elif unstable and protocol.has_second_chance:
+        elif unstable:
             measure(unstable, description="measuring again what is unstable", protocol=again)
             table.settle(device, _tried(concerned, table, device))
+    table.mark_settled(device, concerned)
     table.finish_campaign(campaign_id, environment=record_environment())
 
 
@@ -125,12 +126,12 @@ def _tried(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> 
     return [subject for subject, record in table.records(device, subjects).items() if record.status != "sampling"]
 
 
-def _unstable(subjects: Sequence[Subject], table: LatencyTable, device: Device, *, max_rounds: int) -> list[Subject]:
-    """Those that are unstable after fewer rounds: the others have had their second chance before a kill."""
+def _unstable(subjects: Sequence[Subject], table: LatencyTable, device: Device, again: Protocol) -> list[Subject]:
+    """Those that are unstable and have not had all rounds of a second chance, as they may have had before a kill."""
     records = table.records(device, subjects)
     unstable = [subject for subject in subjects if records[subject].status == "unstable"]
     samples = table.samples(device, unstable)
-    return [subject for subject in unstable if len(samples[subject]) < max_rounds]
+    return [subject for subject in unstable if len(samples[subject]) < again.max_rounds]
 
 
 def _lacks_yardstick(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> bool:

@@ -41,7 +41,7 @@ class LatencyRecord:
     finished_at: str | None
     """UTC, ISO 8601."""
     is_settled: bool
-    """Whether the campaign came to its end after it: a latency was then derived once more."""
+    """Whether its campaign came to its end: a latency was then derived from all samples together."""
 
     @classmethod
     def of_row(cls, row: Row[*tuple[Any, ...]]) -> Self:

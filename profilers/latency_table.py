@@ -130,6 +130,8 @@ class LatencyTable:
         """Keeps new samples, all of them or, if the process dies now, none of them."""
         with Session(self._engine) as session, session.begin():
             rows = begun_rows(session, device, samples)
+            for row in rows.values():
+                row.is_settled = False
             values = [
                 {"row_id": rows[subject.subject_id].row_id, "campaign_id": campaign_id, **dataclasses.asdict(sample)}
                 for subject, subject_samples in samples.items()
@@ -184,14 +186,17 @@ class LatencyTable:
         samples = with_common_slowness(with_elasticities(samples, fit_elasticities(samples)))
         with progress("deriving medians from all samples", total=len(samples), unit="row") as bar:
             for by_id in in_chunks(samples):  # each its own transaction: others may want to write
-                self._derive(device, {subject: samples[subject] for subject in by_id.values()}, is_settled=True)
+                self._derive(device, {subject: samples[subject] for subject in by_id.values()})
                 bar.advance(len(by_id))
+
+    def mark_settled(self, device: Device, subjects: Iterable[Subject]) -> None:
+        """Says that a campaign came to its end with these subjects, those that failed among them."""
         with Session(self._engine) as session, session.begin():
-            for row in existing_rows(session, device, failed).values():
-                row.is_settled = True
+            for row in existing_rows(session, device, subjects).values():
+                row.is_settled = row.status != "sampling"
 
     def unsettled(self, device: Device, kind: Literal["block", "network"]) -> frozenset[Subject]:
-        """Blocks or networks that have a latency and are not settled: a campaign was killed after it finished them."""
+        """Blocks or networks with a latency whose campaign was killed before it came to its end."""
         query = select(LatencyRow.text).where(LatencyRow.status.in_(("measured", "unstable")))
         query = query.where(LatencyRow.device_id == device.device_id, LatencyRow.kind == kind)
         with Session(self._engine) as session:
@@ -204,7 +209,6 @@ class LatencyTable:
         samples: Mapping[Subject, list[Sample]],
         *,
         keeps_samples: bool = True,
-        is_settled: bool = False,
     ) -> None:
         """Writes the rows, and, with `keeps_samples`, by what their samples are divided."""
         measurements = {subject: measurement_of(taken) for subject, taken in samples.items()}
@@ -217,7 +221,7 @@ class LatencyTable:
                 row.status = "measured" if measurement.is_stable else "unstable"
                 row.median_ms = measurement.median_ms
                 row.low_ms, row.high_ms = measurement.confidence_interval_ms()
-                row.finished_at, row.reason, row.is_settled = _now(), None, is_settled
+                row.finished_at, row.reason = _now(), None
 
     def fail(
         self,

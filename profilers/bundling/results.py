@@ -309,6 +309,7 @@ class _Importing:
         records = self._table.records(self._device, enough)
         if num_new or not all(record.is_settled for record in records.values()):  # an import was killed here
             self._table.settle(self._device, enough)
+            self._table.mark_settled(self._device, enough)
         if campaign_id is not None:
             self._table.finish_campaign(campaign_id, environment=self._environments[-1])
         return num_new

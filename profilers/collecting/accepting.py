@@ -76,6 +76,7 @@ def accept(job: Job, store: JobStore, table: LatencyTable, engine: Engine, *, wi
     if not _has_samples(engine, campaign_id):
         table.add_samples(job.device, samples, campaign_id=campaign_id)
     table.settle(job.device, samples)
+    table.mark_settled(job.device, samples)
     by_key = {subject.subject_id: subject for subject in job.plan.subjects}
     for key, reason in failures.items():
         table.fail(job.device, by_key[key], reason=f"in the browser: {reason}")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy
@@ -468,6 +469,15 @@ def test_a_database_without_room_loses_nothing_that_was_kept(sqlite_engine: Engi
     assert {record.status for record in table.records(DEVICE, subjects).values()} == {"measured"}
 
 
+def add_noisy_samples(table: LatencyTable, subjects: list[Subject]) -> list[Subject]:
+    """Gives the subjects samples that no further ones make stable."""
+    table.add_device(DEVICE)
+    campaign_id = table.start_campaign(DEVICE, protocol="{}", environment=record_environment())
+    noisy = {subject: [steady_sample(value) for value in (0.01, 0.02, 0.5, 0.9)] for subject in subjects}
+    table.add_samples(DEVICE, noisy, campaign_id=campaign_id)
+    return subjects
+
+
 @pytest.mark.parametrize(("num_noisy", "num_samples"), [(1, 8), (2, 5)])
 def test_the_unstable_get_a_second_chance_unless_they_are_too_many(
     sqlite_engine: Engine,
@@ -477,14 +487,32 @@ def test_the_unstable_get_a_second_chance_unless_they_are_too_many(
     num_samples: int,
 ) -> None:
     table, subjects = LatencyTable(sqlite_engine), list(map(Subject.of_block, small_specs))
-    table.add_device(DEVICE)
-    campaign_id = table.start_campaign(DEVICE, protocol="{}", environment=record_environment())
-    noisy = {subject: [steady_sample(value) for value in (0.01, 0.02, 0.5, 0.9)] for subject in subjects[:num_noisy]}
-    table.add_samples(DEVICE, noisy, campaign_id=campaign_id)
+    noisy = add_noisy_samples(table, subjects[:num_noisy])
     protocol, backend = dataclasses.replace(quick_protocol, num_always_again=0), RememberingBackend()
     run_campaign(subjects, backend, table, protocol=protocol)
     assert [len(table.samples(DEVICE, [subject])[subject]) for subject in noisy] == [num_samples] * num_noisy
     assert len(backend.prepared) == len(set(backend.prepared))  # the second chance exports nothing again
+
+
+@pytest.mark.parametrize("deriving", [[KeyboardInterrupt], [None, KeyboardInterrupt]])
+def test_a_campaign_killed_before_or_after_its_second_chance_has_one(
+    sqlite_engine: Engine,
+    small_specs: tuple[BlockSpec, ...],
+    quick_protocol: Protocol,
+    monkeypatch: pytest.MonkeyPatch,
+    deriving: list[Any],
+) -> None:
+    table, subjects = LatencyTable(sqlite_engine), list(map(Subject.of_block, small_specs))
+    (noisy,) = add_noisy_samples(table, subjects[:1])
+    with monkeypatch.context() as context:
+        context.setattr(table, "settle", Mock(side_effect=deriving))
+        with pytest.raises(KeyboardInterrupt):
+            run_campaign(subjects, ExactBackend(), table, protocol=quick_protocol)
+    assert table.unsettled(DEVICE, "block") == set(subjects)
+    for _ in range(2):
+        run_campaign(subjects, ExactBackend(), table, protocol=quick_protocol)
+        assert len(table.samples(DEVICE, [noisy])[noisy]) == 8
+        assert table.unsettled(DEVICE, "block") == set()
 
 
 def test_what_does_not_fit_is_never_tried(sqlite_engine: Engine, quick_protocol: Protocol) -> None:
