@@ -178,9 +178,9 @@ def test_rows_of_another_number_of_threads_do_not_mix(
 def test_networks_of_a_phone_judge_and_correct_the_sums_of_its_blocks(
     application: CollectingApplication, store: JobStore, table: LatencyTable, collecting_engine: Engine
 ) -> None:
-    _, token = store.create(space="mid", device_name="", max_blocks=None, num_networks=6)
+    _, token = store.create(space="tiny", device_name="", max_blocks=None, num_networks=6)
     phone = Phone(application, token)
-    space = search_space("mid")
+    space = search_space("tiny")
     exact_ms = {Subject.of_block(spec).subject_id: exact_latency_ms(spec) for spec in reachable_specs(space)}
     sums_ms = {
         Subject.of_network(arch).subject_id: sum(map(exact_latency_ms, block_specs(arch)))
@@ -199,6 +199,6 @@ def test_networks_of_a_phone_judge_and_correct_the_sums_of_its_blocks(
     found = estimate(arch, table, job.device)
     assert found.latency_ms == pytest.approx(0.8 * sum(map(exact_latency_ms, block_specs(arch))), rel=1e-3)
 
-    _, token = store.create(space="mid", device_name="", max_blocks=None, num_networks=6)
+    _, token = store.create(space="tiny", device_name="", max_blocks=None, num_networks=6)
     status, refusal = Phone(application, token).claim()
     assert (status, refusal["error"][:18]) == (422, "nothing to measure")
