@@ -203,13 +203,7 @@ class LatencyTable:
             texts = session.scalars(query.where(~LatencyRow.is_settled))
             return frozenset(Subject(kind=kind, text=text) for text in texts)
 
-    def _derive(
-        self,
-        device: Device,
-        samples: Mapping[Subject, list[Sample]],
-        *,
-        keeps_samples: bool = True,
-    ) -> None:
+    def _derive(self, device: Device, samples: Mapping[Subject, list[Sample]], *, keeps_samples: bool = True) -> None:
         """Writes the rows, and, with `keeps_samples`, by what their samples are divided."""
         measurements = {subject: measurement_of(taken) for subject, taken in samples.items()}
         with Session(self._engine) as session, session.begin():
