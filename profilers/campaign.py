@@ -53,7 +53,7 @@ def run_campaign(
     kinds = {subject.kind for subject in subjects}
     left_unsettled = frozenset[Subject]().union(*(table.unsettled(device, kind) for kind in kinds)) - {YARDSTICK}
     concerned = list(dict.fromkeys([*subjects, *left_unsettled]))
-    known = {subject for subject, record in table.records(device, concerned).items() if record.has_latency}
+    known = set(_known(concerned, table, device))
     unfinished = [subject for subject in concerned if subject not in known]
     random.Random(protocol.seed).shuffle(unfinished)  # equal blocks of one kind do not share one group
     environment = record_environment()
@@ -73,7 +73,7 @@ def run_campaign(
             rules = dataclasses.replace(protocol, max_rounds=rounds)
             measure([YARDSTICK], description="measuring the yardstick", protocol=rules)
         measure(unfinished, description=description, protocol=protocol)
-        table.settle(device, _tried(concerned, table, device))
+        table.settle(device, _known(concerned, table, device))
         again = protocol.second_chance()
         unstable = _unstable(concerned, table, device, again) if protocol.has_second_chance else []
         if len(unstable) > max(protocol.num_always_again, protocol.max_unstable_share * len(concerned)):
@@ -81,7 +81,7 @@ def run_campaign(
             logger.warning(message, len(unstable), len(concerned))
         elif unstable:
             measure(unstable, description="measuring again what is unstable", protocol=again)
-            table.settle(device, _tried(concerned, table, device))
+            table.settle(device, _known(concerned, table, device))
     table.mark_settled(device, concerned)
     table.finish_campaign(campaign_id, environment=record_environment())
 
@@ -122,8 +122,8 @@ def _work(device: Device, kinds: Iterable[str]) -> str:
     return hashlib.sha256(made_from.encode()).hexdigest()[:16]
 
 
-def _tried(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> list[Subject]:
-    return [subject for subject, record in table.records(device, subjects).items() if record.status != "sampling"]
+def _known(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> list[Subject]:
+    return [subject for subject, record in table.records(device, subjects).items() if record.has_latency]
 
 
 def _unstable(subjects: Sequence[Subject], table: LatencyTable, device: Device, again: Protocol) -> list[Subject]:

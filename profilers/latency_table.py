@@ -8,7 +8,7 @@ estimate reads twenty short rows instead of four hundred samples. Rows belong to
 import dataclasses
 import datetime
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import sqlalchemy
@@ -178,11 +178,9 @@ class LatencyTable:
             samples = with_elasticities(samples, elasticities)
         self._derive(device, samples, keeps_samples=elasticities is not None)
 
-    def settle(self, device: Device, subjects: Collection[Subject]) -> None:
+    def settle(self, device: Device, subjects: Iterable[Subject]) -> None:
         """Finishes subjects once more, now that all their samples together say what the machine did meanwhile."""
-        records = self.records(device, subjects)
-        failed = {subject for subject, record in records.items() if record.has_failed}
-        samples = self.samples(device, [subject for subject in subjects if subject not in failed])
+        samples = self.samples(device, subjects)
         samples = with_common_slowness(with_elasticities(samples, fit_elasticities(samples)))
         with progress("deriving medians from all samples", total=len(samples), unit="row") as bar:
             for by_id in in_chunks(samples):  # each its own transaction: others may want to write
