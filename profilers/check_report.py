@@ -35,8 +35,6 @@ class CheckReport:
     """The fitted coefficients with their validation card."""
     num_blocks: int = 0
     """Distinct blocks of the networks; counted only where some may be guessed."""
-    num_guessed: int = 0
-    """How many of these blocks were guessed instead of measured."""
 
     @property
     def is_quiet(self) -> bool:
@@ -48,7 +46,9 @@ def text(report: CheckReport) -> str:
     """The report for a terminal, which is also the body of the page."""
     correction = report.correction
     fate = "stored with the table" if report.is_quiet else TOO_BUSY
-    guessed = f"{report.num_guessed} of their {report.num_blocks} distinct blocks were guessed, the others measured."
+    guessed = (
+        f"{correction.num_guessed} of their {report.num_blocks} distinct blocks were guessed, the others measured."
+    )
     lines = [
         f"Fitted on {correction.num_networks} networks, judged on {correction.num_judges} ({correction.judged_on}).",
         "",

@@ -86,17 +86,17 @@ def check_space(
         measured = measure_networks(distinct_archs(space, num_networks, seed), device_name, table, protocol=protocol)
     archs, measurements = list(measured), list(measured.values())
     features, block_half_widths = network_features_of(archs, table, found.device, interpolate=is_guessing)
+    specs = {spec for arch in archs for spec in block_specs(arch)}
     networks = WholeNetworks(
         features=features,
         block_half_widths=block_half_widths,
         measured_ms=numpy.array([measurement.median_ms for measurement in measurements]),
         space=space.name,
+        num_guessed=len(specs) - len(table.coverage(specs, found.device).known),
     )
     report = _compare(archs, measurements, networks, found, num_fit=num_fit)
     if is_guessing:
-        specs = {spec for arch in archs for spec in block_specs(arch)}
-        num_known = len(table.coverage(specs, found.device).known)
-        report = dataclasses.replace(report, num_blocks=len(specs), num_guessed=len(specs) - num_known)
+        report = dataclasses.replace(report, num_blocks=len(specs))
     if report.is_quiet:
         table.set_correction(found.device, report.correction)
     return report
@@ -120,6 +120,7 @@ def measure_networks(
     has_failed = {subject for subject, record in known.items() if record.has_failed and not record.is_settled}
     untried = [subject for subject in subjects if subject not in has_failed]
     run_campaign(untried, backend, table, description=f"measuring {len(archs)} networks", protocol=protocol)
+    table.mark_settled(backend.device, has_failed)  # their campaign has come to its end too: the next tries them anew
     records = table.records(backend.device, subjects)
     failed = [record for record in records.values() if not record.has_latency]
     if failed:
@@ -160,9 +161,9 @@ def network_features_of(
         MissingLatencyError: The table of `source` lacks a block of a network.
     """
     distinct = {spec for arch in archs for spec in block_specs(arch)}
-    blocks = BlockLatencies.read(distinct, table, source, interpolate=interpolate, is_corrected=False)
+    blocks = BlockLatencies.read(distinct, table, source, interpolate=interpolate)
     features = numpy.stack([network_features(blocks.medians(arch)) for arch in archs])
-    return features, numpy.array([blocks.estimate(arch).relative_half_width for arch in archs])
+    return features, numpy.array([blocks.own_half_width(arch) for arch in archs])
 
 
 def count_predictors(archs: Sequence[ArchConfig], measured_ms: FloatArray) -> dict[str, Predictor]:

@@ -6,7 +6,8 @@ not, and how much that costs depends on the kind of block. So a corrected networ
     latency = sum over groups of (scale of the group) * (medians of its blocks) + (overhead) * (number of blocks)
 
 with no scale below zero. The overhead is below zero where a block that is timed alone pays for something that it does
-not pay for inside a network: the call into the runtime, inputs that nobody has just written.
+not pay for inside a network: the call into the runtime, inputs that nobody has just written. All this holds for
+networks of the search space that it was learnt from: larger or smaller blocks have other shares of it.
 
 `profilers.correction_fit` finds the coefficients; this file only says what they are and applies them, so it is light. A
 correction never travels without the figures of how well it predicted networks that it had not seen.
@@ -88,7 +89,9 @@ class Correction:
     num_networks: int
     """How many whole networks it was fitted on."""
     space: str
-    """The search space that they came from."""
+    """The search space that they came from; of no other networks does it say anything."""
+    num_guessed: int
+    """How many of their distinct blocks were guessed when it was fitted."""
     judged_on: Literal["leave-one-out", "unseen networks"]
     """Whether the networks that judge it were each left out of a fit in turn, or never part of any."""
     num_judges: int
@@ -125,7 +128,8 @@ class Correction:
 
     def describe(self) -> str:
         """One line for whoever reads the numbers it is in."""
+        guessed = f", {self.num_guessed} of whose blocks were guessed" if self.num_guessed else ""
         return (
-            f"corrected by kind of block, fitted on {self.num_networks} whole networks of {self.space}; "
+            f"corrected by kind of block, fitted on {self.num_networks} whole networks of {self.space}{guessed}; "
             f"{self.judged.mape_percent:.1f} % mean error on {self.num_judges} ({self.judged_on})"
         )

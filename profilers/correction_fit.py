@@ -39,6 +39,8 @@ class WholeNetworks:
     """`[num_networks]`, half the 95 % intervals of the plain sums, as shares of them."""
     space: str
     """The search space that they came from."""
+    num_guessed: int = 0
+    """How many of their distinct blocks nobody measured."""
 
     @property
     def sums_ms(self) -> FloatArray:
@@ -78,6 +80,7 @@ def fit_correction(networks: WholeNetworks, *, num_fit: int | None = None) -> Co
         block_half_width=math.sqrt((networks.block_half_widths[judges] ** 2).mean()),
         num_networks=len(fitted_on),
         space=networks.space,
+        num_guessed=networks.num_guessed,
         judged_on="leave-one-out" if num_fit is None else "unseen networks",
         num_judges=len(judges),
         judged=agreement("corrected by kind of block", predicted_ms, measured_ms),

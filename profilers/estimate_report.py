@@ -57,7 +57,10 @@ def print_report(arch: ArchConfig, device: Device, found: LatencyEstimate, cost:
         f"architecture {arch.arch_id} on {device.name} ({device.device_id}): {found.latency_ms:.2f} ms a run, "
         f"95 % interval {found.low_ms:.2f} to {found.high_ms:.2f} ms{labels}"
     )
-    without = "plain sum of blocks: python -m profilers.check says how far such sums are off, and corrects them"
+    without = (
+        "plain sum of blocks; python -m profilers.check --space SPACE says how far such sums are off for networks "
+        "of a space, and corrects them from then on"
+    )
     console.print(found.correction.describe() if found.correction else without, end="\n\n")
     console.print(_parts_table(cost))
     missing = f"; without {' and '.join(cost.missing)}, whose time was not given" if cost.missing else ""

@@ -3,8 +3,9 @@
     estimate(arch, table, device).latency_ms
 
 A sum is an estimate, never a measurement; `python -m profilers.check` says how far it is off and stores a correction,
-which is used from then on. A block that the table does not hold is an error that names it: a zero in its place would
-make the search love it. Only where it is asked for, a guess from measured blocks like it takes its place, and says so.
+which is used from then on for networks of the same search space: of others it says nothing. A block that the table
+does not hold is an error that names it: a zero in its place would make the search love it. Only where it is asked for,
+a guess from measured blocks like it takes its place, and says so.
 """
 
 import math
@@ -23,6 +24,8 @@ from profilers.roofline.calibration import ROOFLINE, stored_calibration
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
 from search_space.errors import UsageError
+from search_space.space import SearchSpace, contains, reachable_specs
+from search_space.spaces import search_space
 from search_space.specs import BlockSpec, spec_key
 from search_space.walk import PlacedBlock, block_specs, walk
 
@@ -120,9 +123,7 @@ class BlockLatencies:
     failed: Mapping[BlockSpec, LatencyRecord]
     """Blocks that the device was seen not to run."""
     correction: Correction | None
-    """What is in every number of `known`."""
-    formula_half_width: float = 0.0
-    """How far `device` may be from its formula, as a share of a network's latency; 0 for one that a clock measures."""
+    """What is in every number of `known`; it holds for networks of its search space."""
     is_guessing: bool = False
     """Whether blocks that nobody measured were guessed where there are enough like them."""
 
@@ -133,9 +134,9 @@ class BlockLatencies:
         table: LatencyTable,
         device: Device,
         *,
+        correction: Correction | None = None,
         interpolate: bool = False,
         source: Device | None = None,
-        is_corrected: bool = True,
     ) -> Self:
         """Reads the blocks from the table.
 
@@ -143,20 +144,10 @@ class BlockLatencies:
             specs: The blocks; one that the table lacks is an error when a network needs it, not here.
             table: The latency table.
             device: The device of the estimates.
+            correction: What whole networks of the same search space taught; None for plain sums of medians.
             interpolate: Whether missing blocks are guessed from measured ones like them.
             source: Another device, whose blocks were fitted to networks of `device` by `profilers.transfer`.
-            is_corrected: Whether the stored correction applies; without it, sums are plain sums of medians, and their
-                intervals hold what the blocks say of themselves and nothing else.
-
-        Raises:
-            UsageError: Nothing was transferred from `source` to `device`.
         """
-        correction = table.correction(device, source=source) if is_corrected else None
-        if source is not None and correction is None:
-            raise UsageError(
-                f"nothing was transferred from {source.name} to {device.name}",
-                fix=f"python -m profilers.transfer --from {source.name} --to {device.name}",
-            )
         by_subject = {Subject.of_block(spec): spec for spec in specs}
         found = table.records(source or device, by_subject)
         records = {by_subject[subject]: record for subject, record in found.items()}
@@ -174,9 +165,14 @@ class BlockLatencies:
             known=known,
             failed=failed,
             correction=correction,
-            formula_half_width=_formula_half_width(device) if is_corrected else 0.0,
             is_guessing=interpolate,
         )
+
+    @classmethod
+    def of_space(cls, space: SearchSpace, table: LatencyTable, device: Device, *, interpolate: bool = False) -> Self:
+        """Reads every block of a search space, and what whole networks of it taught."""
+        correction = table.corrections(device, interpolate=interpolate).get(space.name)
+        return cls.read(reachable_specs(space), table, device, correction=correction, interpolate=interpolate)
 
     def estimate(self, arch: ArchConfig) -> LatencyEstimate:
         """Sums the blocks of a network.
@@ -192,11 +188,9 @@ class BlockLatencies:
             known = [self.known[block.spec] for block in placed]
         except KeyError:
             raise self.missing_error(placed) from None
-        num_uses = Counter(known)
         latency_ms = math.fsum(block.latency_ms for block in known)
         unexplained_ms = self._unexplained_half_width * latency_ms
-        below_ms = math.hypot(unexplained_ms, *(num * block.below_ms for block, num in num_uses.items()))
-        above_ms = math.hypot(unexplained_ms, *(num * block.above_ms for block, num in num_uses.items()))
+        below_ms, above_ms = (math.hypot(unexplained_ms, own_ms) for own_ms in _own_spread_ms(known))
         pairs = list(zip(placed, known, strict=True))
         return LatencyEstimate(
             latency_ms=latency_ms,
@@ -214,14 +208,23 @@ class BlockLatencies:
             correction=self.correction,
             interpolated={place.spec: block.guess for place, block in pairs if block.guess is not None},
             transferred_from=None if self.source == self.device else self.source,
-            is_estimate=self.source.is_estimate,
+            is_estimate=self.source.is_estimate or self.device.is_estimate,
         )
+
+    def own_half_width(self, arch: ArchConfig) -> float:
+        """Half the 95 % interval of a network by its blocks' own intervals and nothing else, as a share of its latency.
+
+        Raises:
+            MissingLatencyError: A block of it is not among the known ones.
+        """
+        known = [self.known[spec] for spec, _ in self.medians(arch)]
+        return sum(_own_spread_ms(known)) / 2 / math.fsum(block.latency_ms for block in known)
 
     @property
     def _unexplained_half_width(self) -> float:
         """How far whole networks are off beside what their blocks' own intervals say, as a share of their latency."""
         fitted = self.correction.unexplained_half_width if self.correction else 0.0
-        return math.hypot(fitted, self.formula_half_width)
+        return math.hypot(fitted, _formula_half_width(self.device))
 
     def medians(self, arch: ArchConfig) -> list[tuple[BlockSpec, float]]:
         """Every block of a network with its milliseconds.
@@ -261,18 +264,44 @@ def estimate(
     interpolate: bool = False,
     source: Device | None = None,
 ) -> LatencyEstimate:
-    """Sums the blocks of one network; the arguments are those of `BlockLatencies.read`.
+    """Sums the blocks of one network, corrected if it is of a search space whose networks were checked on the device.
 
-    The interval holds the blocks' own intervals, as independent errors, what their correction left unexplained on
-    whole networks, and how wrong guessed blocks are; of a phone that is a formula, how wrong the formula is.
+    The arguments are those of `BlockLatencies.read`. The interval holds the blocks' own intervals, as independent
+    errors, what their correction left unexplained on whole networks, and how wrong guessed blocks are; of a phone that
+    is a formula, how wrong the formula is.
 
     Raises:
         MissingLatencyError: The table lacks a block, or the device could not run one.
+        UsageError: Nothing that holds for the network was transferred from `source` to `device`.
     """
     placed = walk(arch)
     specs = dict.fromkeys(block.spec for block in placed)
-    blocks = BlockLatencies.read(specs, table, device, interpolate=interpolate, source=source)
+    corrections = table.corrections(device, source=source, interpolate=interpolate)
+    correction = next((found for space, found in corrections.items() if _is_of(arch, space)), None)
+    if source is not None and correction is None:
+        only = f" for this network, only for those of {', '.join(corrections)}" if corrections else ""
+        raise UsageError(
+            f"nothing was transferred from {source.name} to {device.name}{only}",
+            fix=f"python -m profilers.transfer --from {source.name} --to {device.name}",
+        )
+    blocks = BlockLatencies.read(specs, table, device, correction=correction, interpolate=interpolate, source=source)
     return blocks.estimate_placed(placed)
+
+
+def _is_of(arch: ArchConfig, space: str) -> bool:
+    """Whether the architecture is of the space that has this name."""
+    try:
+        return contains(search_space(space), arch)
+    except UsageError:  # a space of somebody's own, which has no name here
+        return False
+
+
+def _own_spread_ms(known: Sequence[KnownBlock]) -> tuple[float, float]:
+    """How far a sum may be below and above what it says by the intervals of its blocks: a block repeated errs alike."""
+    num_uses = Counter(known)
+    below_ms = math.hypot(*(num * block.below_ms for block, num in num_uses.items()))
+    above_ms = math.hypot(*(num * block.above_ms for block, num in num_uses.items()))
+    return below_ms, above_ms
 
 
 def _formula_half_width(device: Device) -> float:
@@ -285,7 +314,7 @@ def _measured(spec: BlockSpec, record: LatencyRecord, correction: Correction | N
 
 
 def _guessed(spec: BlockSpec, guess: Interpolation, correction: Correction | None) -> KnownBlock:
-    factor = math.exp(_NORMAL_95 * guess.error_percent / 100)
+    factor = (1 + guess.error_percent / 100) ** _NORMAL_95
     low_ms, high_ms = guess.latency_ms / factor, guess.latency_ms * factor
     return _known_block(spec, low_ms, guess.latency_ms, high_ms, correction, guess=guess)
 

@@ -33,7 +33,8 @@ class Interpolation:
     latency_ms: float
     """The guess."""
     error_percent: float
-    """Root mean square of the leave-one-out relative errors of measured blocks of the kind, guessed from as far."""
+    """By what factor such guesses are wrong, above 1: the exponential of the root mean square of the logarithms, over
+    measured blocks of the kind that were left out and guessed from as far."""
     num_left_out: int
     """How many measured blocks that error comes from."""
     num_differing_options: int
@@ -115,21 +116,21 @@ class Interpolator:
         return self._without[without]
 
     def _error(self, kind: str, num_steps: int) -> tuple[float, int]:
-        """The relative error of guesses from so many steps away, and how many blocks were left out to see it."""
+        """By what factor, above 1, guesses from so many steps away are wrong, and how many blocks were left out."""
         if (kind, num_steps) not in self._errors:
             of_kind = self._of_kind[kind]
             left_out = of_kind[:: math.ceil(len(of_kind) / _MAX_LEFT_OUT)]
             found = (self._left_out_error(index, of_kind, num_steps) for index in left_out)
             errors = [error for error in found if error is not None]
             self._errors[kind, num_steps] = (
-                (math.sqrt(numpy.mean(numpy.square(errors))), len(errors))
-                if errors
-                else self._error(kind, num_steps - 1)  # no two measured blocks are as far apart: nearer ones have to do
+                (math.expm1(math.sqrt(numpy.mean(numpy.square(errors)))), len(errors))
+                if len(errors) >= FEW_OF_A_KIND
+                else self._error(kind, num_steps - 1)  # too few blocks are as far apart: nearer ones have to do
             )
         return self._errors[kind, num_steps]
 
     def _left_out_error(self, index: int, of_kind: IntArray, num_steps: int) -> float | None:
-        """The relative error at a measured block without it and all that are nearer; None if none are left."""
+        """Logarithm of guessed over measured at a block without it and all that are nearer; None if none are left."""
         place = self._places[index]
         distances = self._places.distances(place)
         others = of_kind[(of_kind != index) & (distances[of_kind] >= num_steps * _DISTANCE_STEP)]
@@ -137,7 +138,7 @@ class Interpolator:
             return None
         nearest = _nearest(distances, others)
         guess_ms = self._guess_ms(place, self._work[index][None], distances, nearest, without=index)
-        return guess_ms / float(self._latency_ms[index]) - 1
+        return math.log(guess_ms / float(self._latency_ms[index]))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -47,8 +47,10 @@ _RECORDS_QUERY = select(LatencyRow.subject_id, *RECORD_COLUMNS).where(
     LatencyRow.device_id == bindparam("device_id"),
     LatencyRow.subject_id.in_(bindparam("subject_ids", expanding=True)),
 )
-_CORRECTION_QUERY = select(CorrectionRow.correction).where(
-    CorrectionRow.device_id == bindparam("device_id"), CorrectionRow.source_id == bindparam("source_id")
+_CORRECTIONS_QUERY = (
+    select(CorrectionRow.space, CorrectionRow.correction)
+    .where(CorrectionRow.device_id == bindparam("device_id"), CorrectionRow.source_id == bindparam("source_id"))
+    .order_by(CorrectionRow.space)
 )
 _SAMPLE_FIELDS = tuple(field.name for field in dataclasses.fields(Sample))
 
@@ -283,28 +285,38 @@ class LatencyTable:
         distinct = tuple(dict.fromkeys(specs))
         return Coverage.of_records(distinct, self.records(device, map(Subject.of_block, distinct)))
 
-    def version(self, device: Device, specs: Iterable[BlockSpec]) -> str:
-        """12 hex digits that change when any latency of the blocks, or the device's correction, changes."""
+    def version(self, device: Device, specs: Iterable[BlockSpec], correction: Correction | None) -> str:
+        """12 hex digits that change when any latency of the blocks, or what corrects their sums, changes."""
         records = self.records(device, [Subject.of_block(spec) for spec in specs])
         lines = [
             f"{subject.text} {record.status} {record.median_ms!r} {record.low_ms!r} {record.high_ms!r}"
             for subject, record in records.items()
         ]
-        content = [device.device_id, repr(self.correction(device)), *sorted(lines)]
+        content = [device.device_id, repr(correction), *sorted(lines)]
         return hashlib.sha256("\n".join(content).encode()).hexdigest()[:12]
 
     # Corrections
 
-    def correction(self, device: Device, *, source: Device | None = None) -> Correction | None:
-        """What was fitted from the blocks of `source`, by default the device's own; None before that."""
+    def corrections(
+        self, device: Device, *, source: Device | None = None, interpolate: bool = False
+    ) -> dict[str, Correction]:
+        """What was fitted from the blocks of `source`, by default the device's own, by name of the search space.
+
+        One that was fitted on guessed blocks has learnt their errors, so it is left out unless blocks are guessed
+        again, with `interpolate`.
+        """
         asked = {"device_id": device.device_id, "source_id": (source or device).device_id}
         with self._engine.connect() as connection:
-            text = connection.scalar(_CORRECTION_QUERY, asked)
-            return None if text is None else Correction.from_json(text)
+            found = {space: Correction.from_json(text) for space, text in connection.execute(_CORRECTIONS_QUERY, asked)}
+        return {space: correction for space, correction in found.items() if interpolate or not correction.num_guessed}
 
     def set_correction(self, device: Device, correction: Correction, *, source: Device | None = None) -> None:
-        """Stores what was fitted; both devices are known."""
-        key = {"device_id": device.device_id, "source_id": (source or device).device_id}
+        """Stores what was fitted, in place of an earlier fit on the same space; both devices are known."""
+        key = {
+            "device_id": device.device_id,
+            "source_id": (source or device).device_id,
+            "space": correction.space,
+        }
         with Session(self._engine) as session, session.begin():
             session.merge(CorrectionRow(**key, correction=correction.to_json()))
 

@@ -10,7 +10,7 @@ Columns hold text, integers and floats only, so that SQLite and PostgreSQL give 
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 
 class LatencyBase(DeclarativeBase):
@@ -104,5 +104,7 @@ class CorrectionRow(LatencyBase):
 
     device_id: Mapped[str] = mapped_column(ForeignKey("latency_devices.device_id"), primary_key=True)
     source_id: Mapped[str] = mapped_column(ForeignKey("latency_devices.device_id"), primary_key=True)
+    space: Mapped[str] = mapped_column(primary_key=True)
+    """Name of the search space that the networks are of: elsewhere the scales would be a guess."""
     correction: Mapped[str]
     """The JSON of `Correction`."""

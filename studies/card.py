@@ -103,7 +103,7 @@ def _estimated(arch: ArchConfig, table: LatencyTable, device: Device, *, interpo
     sources = dict.fromkeys([*specs, *guessed_from])
     by_subject = table.samples(device, [Subject.of_block(spec) for spec in sources])
     samples = [sample for subject_samples in by_subject.values() for sample in subject_samples]
-    version = table.version(device, sources)
+    version = table.version(device, sources, estimated.correction)
     labels = "".join(f"{label}; " for label in estimated.labels)
     correction = f", {estimated.correction.describe()}" if estimated.correction is not None else ""
     return LatencyRow(

@@ -51,7 +51,7 @@ def _latency_plan(run: StudyRun) -> dict[str, Any]:
     with table_to_read(run.storage_url) as table:
         device = _device(config, table)
         if table is not None and device is not None:
-            latencies = BlockLatencies.read(specs, table, device, interpolate=config.interpolate)
+            latencies = BlockLatencies.of_space(config.search_space, table, device, interpolate=config.interpolate)
             num_present = sum(block.guess is None for block in latencies.known.values())
             num_guessed = len(latencies.known) - num_present
             if len(latencies.known) + len(latencies.failed) == len(specs):

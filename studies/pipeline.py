@@ -157,8 +157,8 @@ def _block_latencies(config: StudyConfig, found: FoundDevice, engine: Engine) ->
     """What the blocks of the space take on the device: measured if it is here, and guessed if that was asked for."""
     if found.is_here and not config.interpolate:
         measure_space(config.search_space, config.device, engine)
-    specs, table = reachable_specs(config.search_space), LatencyTable(engine)
-    latencies = BlockLatencies.read(specs, table, found.device, interpolate=config.interpolate)
+    table = LatencyTable(engine)
+    latencies = BlockLatencies.of_space(config.search_space, table, found.device, interpolate=config.interpolate)
     require_known(config.search_space, latencies, is_here=found.is_here)
     return latencies
 
@@ -172,7 +172,7 @@ def _open_study(run: StudyRun, engine: Engine, latencies: BlockLatencies, data: 
     fingerprint = study_fingerprint(
         config,
         device=device,
-        latency_table_version=table.version(device, known),
+        latency_table_version=table.version(device, known, latencies.correction),
         data=data.fingerprint,
         teacher=teacher_id(data, config.teacher) if config.needs_teacher else "none",
     )

@@ -53,10 +53,9 @@ def device_facts(engine: Engine, study: StudySummary) -> Sequence[tuple[str, str
     method = "estimate: a formula, not a clock" if device.is_estimate else "sum of measured blocks"
     if study.is_interpolated:
         method += "; blocks that were not measured are guessed from those like them"
-    correction = table.correction(device)
-    fitted = "none: plain sums of blocks"
-    if correction is not None:
-        fitted = correction.describe()
+    corrections = table.corrections(device, interpolate=study.is_interpolated)
+    correction = corrections.get(str(study.config.get("space")))
+    fitted = "none: plain sums of blocks" if correction is None else correction.describe()
     return (
         ("device", f"{device.name} ({device.device_id})"),
         ("hardware", device.hardware),

@@ -35,7 +35,8 @@ class Calibration:
     apple_gain: float
     """How much faster Apple's own conversion of SD 2.1 runs than the formula says, on every chip."""
     relative_half_width: float = math.inf
-    """Half the 95 % interval of a latency, as a share of it, from left-out figures; infinite before there are any."""
+    """Half the 95 % interval of a latency, as a share of what the formula says, from left-out figures; infinite before
+    there are any."""
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"

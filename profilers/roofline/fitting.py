@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
+from scipy.special import stdtrit
 
 from profilers.roofline.calibration import Calibration
 from profilers.roofline.formula import Rates, Work, latency_ms, work_of
@@ -34,7 +35,6 @@ _CHIP_WIDTH = 0.25  # how far a chip strays from its generation
 _CHIPS_WITH_FIGURES: tuple[ChipName, ...] = ("A14", "A15", "A16", "M1", "M2")
 _START = numpy.array([*[_RATE] * 4, _BANDWIDTH, _LAUNCH, _GROWTH, 0.0, 0.0, *[0.0] * len(_CHIPS_WITH_FIGURES)])
 _SIGNIFICANT_DIGITS = 5
-_NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +91,15 @@ def fitted_figures(figures: Sequence[PublishedFigure], calibration: Calibration)
 
 
 def left_out_half_width(fitted: Sequence[FittedFigure]) -> float:
-    """Half the 95 % interval of a latency that the formula has not seen, as a share of it.
+    """Half the 95 % interval of a latency that the formula has not seen, as a share of what the formula says.
 
-    1.96 times the root mean square of the left-out errors of published milliseconds. Ratios between two networks on one
-    phone are foretold far better, so they are left aside: they would flatter.
+    Student's t times the root mean square of what published milliseconds are off from the formula that was fitted
+    without them. Ratios between two networks on one phone are foretold far better, so they are left aside: they would
+    flatter.
     """
-    errors = [row.left_out_error for row in fitted if row.figure.against is None]
-    return _NORMAL_95 * math.sqrt(math.fsum(error**2 for error in errors) / len(errors))
+    errors = [row.figure.value / row.left_out - 1 for row in fitted if row.figure.against is None]
+    root_mean_square = math.sqrt(math.fsum(error**2 for error in errors) / len(errors))
+    return float(stdtrit(len(errors) - 1, 0.975)) * root_mean_square
 
 
 def rounded(calibration: Calibration) -> Calibration:

@@ -14,7 +14,14 @@ _AGREEMENT = Agreement(
 )
 
 
-def one_scale(scale: float, *, overhead_ms: float = 0.0, relative_half_width: float = 0.04) -> Correction:
+def one_scale(
+    scale: float,
+    *,
+    overhead_ms: float = 0.0,
+    relative_half_width: float = 0.04,
+    space: str = "tiny",
+    num_guessed: int = 0,
+) -> Correction:
     """The same scale for every kind of block."""
     return Correction(
         scales=dict.fromkeys(GROUPS, scale),
@@ -23,7 +30,8 @@ def one_scale(scale: float, *, overhead_ms: float = 0.0, relative_half_width: fl
         relative_half_width=relative_half_width,
         block_half_width=0.0,
         num_networks=30,
-        space="tiny",
+        space=space,
+        num_guessed=num_guessed,
         judged_on="leave-one-out",
         num_judges=30,
         judged=_AGREEMENT,

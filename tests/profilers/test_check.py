@@ -56,7 +56,7 @@ def test_baselines_stand_beside_and_are_worse(report: CheckReport) -> None:
 
 
 def test_the_correction_is_stored_with_its_card(report: CheckReport, engine: Engine) -> None:
-    assert LatencyTable(engine).correction(ExactBackend().device) == report.correction
+    assert LatencyTable(engine).corrections(ExactBackend().device) == {"tiny": report.correction}
     assert list(report.correction.scales.values()) == pytest.approx([1] * len(GROUPS))
     assert report.correction.overhead_ms == pytest.approx(0, abs=1e-9)
     assert report.correction.num_networks == len(report.measured_ms) == 12
@@ -80,10 +80,12 @@ def test_a_fit_on_some_networks_is_judged_on_the_others(engine: Engine) -> None:
 def test_blocks_that_no_time_was_left_for_are_guessed(sqlite_engine: Engine) -> None:
     protocol = Protocol(min_rounds=3, max_rounds=4, num_calibration_probes=3)
     report = check_space(search_space("tiny"), "exact", sqlite_engine, num_networks=12, budget_s=0, protocol=protocol)
-    assert 0 < report.num_guessed < report.num_blocks
-    assert f"{report.num_guessed} of their {report.num_blocks} distinct blocks were guessed" in text(report)
+    assert 0 < report.correction.num_guessed < report.num_blocks
+    assert f"{report.correction.num_guessed} of their {report.num_blocks} distinct blocks were guessed" in text(report)
     assert 0.1 < report.agreements[0].mape_percent < 10
-    assert LatencyTable(sqlite_engine).correction(ExactBackend().device) == report.correction
+    table, device = LatencyTable(sqlite_engine), ExactBackend().device
+    assert table.corrections(device) == {}
+    assert table.corrections(device, interpolate=True) == {"tiny": report.correction}
 
 
 def test_a_device_that_is_not_here_is_judged_by_what_it_measured(
@@ -97,7 +99,7 @@ def test_a_device_that_is_not_here_is_judged_by_what_it_measured(
     report = check_space(space, absent_device.name, sqlite_engine, num_networks=8, num_fit=5)
     assert (report.device, report.is_here, len(report.measured_ms)) == (absent_device, False, 8)
     assert report.agreements[0].mape_percent == pytest.approx(0, abs=1e-6)
-    assert table.correction(absent_device) == report.correction
+    assert table.corrections(absent_device) == {"tiny": report.correction}
     page = markdown(report, command="")
     assert "measured itself elsewhere" in page
     assert "load average" not in page
@@ -112,7 +114,7 @@ def test_with_interpolate_no_block_is_measured(sqlite_engine: Engine, quick_prot
     measure_within(space, "exact", sqlite_engine, budget_s=0, protocol=quick_protocol)
     before = table.blocks(ExactBackend().device)
     report = check_space(space, "exact", sqlite_engine, num_networks=8, interpolate=True, protocol=quick_protocol)
-    assert 0 < report.num_guessed < report.num_blocks
+    assert 0 < report.correction.num_guessed < report.num_blocks
     assert table.blocks(ExactBackend().device) == before
 
 
@@ -162,6 +164,17 @@ def test_a_killed_check_goes_on_and_a_finished_one_starts_anew(
     together = moments_after_measuring(4)
     assert together[:2] == killed[:2]
     assert not set(together[2]) & set(finished[2])  # of a check that had come to its end before
+
+
+def test_a_network_that_failed_in_a_killed_check_is_tried_by_the_next_one(
+    sqlite_engine: Engine, quick_protocol: Protocol
+) -> None:
+    table, device = LatencyTable(sqlite_engine), ExactBackend().device
+    archs = distinct_archs(search_space("tiny"), 12, seed=0)
+    table.add_device(device)
+    table.fail(device, Subject.of_network(archs[0]), reason="it hung, and then the check was killed")
+    assert len(measure_networks(archs, "exact", table, protocol=quick_protocol)) == 11
+    assert len(measure_networks(archs, "exact", table, protocol=quick_protocol)) == 12
 
 
 def test_the_page_has_command_hardware_and_date(report: CheckReport) -> None:

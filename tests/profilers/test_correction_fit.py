@@ -41,7 +41,7 @@ class World:
         archs = self.archs[:num]
         return WholeNetworks(
             features=numpy.stack([network_features(blocks.medians(arch)) for arch in archs]),
-            block_half_widths=numpy.array([blocks.estimate(arch).relative_half_width for arch in archs]),
+            block_half_widths=numpy.array([blocks.own_half_width(arch) for arch in archs]),
             measured_ms=self.measured_ms[:num],
             space="tiny",
         )

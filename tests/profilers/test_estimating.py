@@ -78,6 +78,22 @@ def test_a_correction_is_used_stated_and_widens_the_interval(table: LatencyTable
     assert corrected.low_ms == pytest.approx(corrected.latency_ms * 0.96)
 
 
+def test_a_correction_says_nothing_of_networks_of_another_space(table: LatencyTable) -> None:
+    plain = estimate(ARCH, table, DEVICE)
+    for space in ("mid", "tiny@64", "somebody's own"):
+        table.set_correction(DEVICE, one_scale(2.0, space=space))
+    assert estimate(ARCH, table, DEVICE) == plain
+
+
+def test_a_correction_fitted_on_guesses_is_used_where_blocks_are_guessed(table: LatencyTable) -> None:
+    plain = estimate(ARCH, table, DEVICE)
+    correction = one_scale(2.0, num_guessed=3)
+    table.set_correction(DEVICE, correction)
+    assert "3 of whose blocks were guessed" in correction.describe()
+    assert estimate(ARCH, table, DEVICE) == plain
+    assert estimate(ARCH, table, DEVICE, interpolate=True).latency_ms == pytest.approx(2 * plain.latency_ms)
+
+
 def test_interval_adds_up_the_blocks_variances(table: LatencyTable, sqlite_engine: Engine) -> None:
     subject = Subject.of_block(block_specs(ARCH)[0])
     num_uses = block_specs(ARCH).count(block_specs(ARCH)[0])

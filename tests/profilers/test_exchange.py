@@ -82,7 +82,7 @@ def test_a_table_in_another_database_is_the_same_table(
     exported, records, samples = content(LatencyTable(engine), engine, device)
     wanted_export, wanted_records, wanted_samples = content(table, other_engine, device)
     assert (exported, samples) == (wanted_export, wanted_samples)
-    assert LatencyTable(engine).version(device, small_specs) == table.version(device, small_specs)
+    assert LatencyTable(engine).version(device, small_specs, None) == table.version(device, small_specs, None)
     assert {subject: record.status for subject, record in records.items()} == {  # type: ignore[attr-defined]
         subject: record.status
         for subject, record in wanted_records.items()  # type: ignore[attr-defined]

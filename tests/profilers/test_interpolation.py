@@ -65,8 +65,8 @@ def test_the_stated_error_is_about_the_real_one(num_known: int) -> None:
     errors, stated = [], []
     for spec in SPECS:
         if spec not in chosen and (found := interpolator.interpolate(spec)) is not None:
-            errors.append(found.latency_ms / noisy[spec] - 1)
-            stated.append(found.error_percent / 100)
+            errors.append(math.log(found.latency_ms / noisy[spec]))
+            stated.append(math.log1p(found.error_percent / 100))
     real = math.sqrt(numpy.mean(numpy.square(errors)))
     assert real / 1.5 < math.sqrt(numpy.mean(numpy.square(stated))) < 1.5 * real
 
@@ -87,6 +87,14 @@ def test_a_guess_from_far_away_states_a_larger_error() -> None:
     assert far is not None
     assert near.num_differing_options == far.num_differing_options == 0
     assert near.error_percent < far.error_percent
+
+
+def test_a_guess_that_is_far_too_low_is_as_wrong_as_one_far_too_high() -> None:
+    specs = [spec for spec in SPECS if isinstance(spec, UpsampleSpec)]
+    alternating: dict[BlockSpec, float] = {spec: 4.0 ** (-1) ** index for index, spec in enumerate(specs)}
+    found = Interpolator(alternating).interpolate(dataclasses.replace(specs[0], size=specs[0].size + 1))
+    assert found is not None
+    assert found.error_percent > 250  # by a factor of three and a half; as shares of the truth, misses below end at 1
 
 
 def test_neighbours_are_of_the_kind_and_the_nearest_shares_every_option() -> None:

@@ -103,12 +103,11 @@ def test_version_changes_with_any_latency_and_only_then(
     table = LatencyTable(engine)
     first, second = map(Subject.of_block, small_specs[:2])
     fill(table, device, {first: samples_of(1.0, 1.0)})
-    before = table.version(device, small_specs[:1])
+    before = table.version(device, small_specs[:1], None)
     fill(table, device, {second: samples_of(2.0, 2.0)})
-    assert table.version(device, small_specs[:1]) == before
-    assert table.version(device, small_specs[:2]) != before
-    table.set_correction(device, one_scale(1.02))
-    assert table.version(device, small_specs[:1]) != before
+    assert table.version(device, small_specs[:1], None) == before
+    assert table.version(device, small_specs[:2], None) != before
+    assert table.version(device, small_specs[:1], one_scale(1.02)) != before
 
 
 def test_forgotten_rows_are_missing_again(engine: Engine, device: Device, small_specs: tuple[BlockSpec, ...]) -> None:
@@ -123,10 +122,11 @@ def test_forgotten_rows_are_missing_again(engine: Engine, device: Device, small_
 def test_a_correction_comes_back_as_it_went_in(engine: Engine, device: Device) -> None:
     table = LatencyTable(engine)
     table.add_device(device)
-    assert table.correction(device) is None
+    assert table.corrections(device) == {}
     table.set_correction(device, one_scale(0.5))
     table.set_correction(device, one_scale(1.02))
-    assert table.correction(device) == one_scale(1.02)
+    table.set_correction(device, one_scale(0.9, space="mid"))
+    assert table.corrections(device) == {"mid": one_scale(0.9, space="mid"), "tiny": one_scale(1.02)}
 
 
 def test_corrections_of_different_sources_do_not_mix(engine: Engine, device: Device) -> None:
@@ -135,9 +135,9 @@ def test_corrections_of_different_sources_do_not_mix(engine: Engine, device: Dev
     table.add_device(device)
     table.add_device(source)
     table.set_correction(device, one_scale(2.0), source=source)
-    assert table.correction(device) is None
-    assert table.correction(source) is None
-    assert table.correction(device, source=source) == one_scale(2.0)
+    assert table.corrections(device) == {}
+    assert table.corrections(source) == {}
+    assert table.corrections(device, source=source) == {"tiny": one_scale(2.0)}
 
 
 def test_blocks_are_those_of_the_device_and_no_networks(

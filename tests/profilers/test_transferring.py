@@ -105,6 +105,12 @@ def test_the_source_need_not_be_here(sqlite_engine: Engine, absent_device: Devic
     move_rows(sqlite_engine, absent_device, kind="block")
     report = transfer_space(TINY, absent_device.name, TARGET, sqlite_engine, num_networks=5, protocol=PROTOCOL)
     assert (report.source, report.target.name) == (absent_device, TARGET)
+    table, arch = LatencyTable(sqlite_engine), distinct_archs(TINY, 1, 77)[0]
+    found = estimate(arch, table, report.target, source=absent_device)
+    assert found.labels == ("formula, never measured", f"transferred from {absent_device.name}")
+    other = distinct_archs(search_space("tiny@64"), 1, 0)[0]
+    with pytest.raises(UsageError, match="for this network, only for those of tiny"):
+        estimate(other, table, report.target, source=absent_device)
 
 
 def test_the_target_need_not_be_here_when_it_measured_networks(sqlite_engine: Engine, absent_device: Device) -> None:
