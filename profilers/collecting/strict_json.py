@@ -13,8 +13,9 @@ MAX_ITEMS = 10_000
 
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
-# A string, skipped as a whole, or one structural character. Possessive: no input makes it go back.
-_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', flags=re.DOTALL)
+# A string, skipped as a whole, or one structural character. Possessive, so no input makes it go back; and a string that
+# never ends is one token as well, or each quote in it would be tried as the beginning of a string up to the end.
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', flags=re.DOTALL)
 
 
 class BodyError(ValueError):

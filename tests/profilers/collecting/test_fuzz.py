@@ -112,5 +112,13 @@ def test_mutated_bodies_over_a_real_connection_are_answered(phone: Phone) -> Non
 def test_the_largest_bodies_are_answered(phone: Phone) -> None:
     phone.claim()
     size = 2**20
-    for body in (b"[" * size, b'{"a":' * (size // 5), b'["' + b"\\" * (size - 2), b"[" + b"0," * MAX_ITEMS + b"0]"):
-        assert phone.ask("POST", "/api/portions", body).status == 400
+    bodies = (
+        b"[" * size,
+        b'{"a":' * (size // 5),
+        b'["' + b"\\" * (size - 2),
+        b'"' + b'\\"' * (size // 2 - 1),
+        b"[" + b"0," * MAX_ITEMS + b"0]",
+    )
+    for body in bodies:
+        for path in ("/api/portions", "/api/claim"):
+            assert phone.ask("POST", path, body).status == 400
