@@ -1,11 +1,13 @@
 """A small HTTP server whose limits are real: a body's size is known and allowed before its first byte is read.
 
 Python's own `http.server` under it, because nothing then stands between the socket and these rules: no body without a
-length, none above 1 MB, none packed, a deadline for every read, a fixed number of connections. Every response forbids
-the page to load or run anything from elsewhere, and isolates it, which is what gives it threads and an exact clock.
+length, none above 1 MB, none packed, a deadline for the headers and for the body of every request, a fixed number of
+connections, in all and for each address. Every response forbids the page to load or run anything from elsewhere, and
+isolates it, which is what gives it threads and an exact clock.
 """
 
 import contextlib
+import io
 import ipaddress
 import json
 import logging
@@ -14,6 +16,7 @@ import ssl
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +31,7 @@ logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 2**20
 READ_TIMEOUT_S = 20.0
 _MAX_CONNECTIONS = 64
+_MAX_CONNECTIONS_PER_ADDRESS = 16  # a browser opens six
 _CHUNK_BYTES = 2**16
 
 SECURITY_HEADERS = {
@@ -135,22 +139,24 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
 
 
 class _Server(ThreadingHTTPServer):
-    """One listening socket; a thread for every connection, and not more than 64 of them."""
+    """One listening socket; a thread for every connection, and not more than 64 of them, 16 for one address."""
 
     daemon_threads = True
     block_on_close = False
+    request_queue_size = _MAX_CONNECTIONS  # a sixth that comes at once would otherwise try again a second later
 
     def __init__(self, address: str, port: int, application: Application, context: ssl.SSLContext | None) -> None:
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.application = application
         self.scheme = "http" if context is None else "https"
-        self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        self._lock = threading.Lock()
+        self._connections: Counter[str] = Counter()  # that are open, by address
         super().__init__((address, port), _Handler)
         if context is not None:  # the handshake waits for the client, so it belongs into the connection's own thread
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._connections.acquire(blocking=False):
+        if self._is_admitted(str(client_address[0])):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
@@ -159,10 +165,46 @@ class _Server(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._connections.release()
+            with self._lock:
+                self._connections -= Counter([str(client_address[0])])  # drops those at zero
+
+    def _is_admitted(self, address: str) -> bool:
+        with self._lock:
+            is_full = self._connections.total() >= _MAX_CONNECTIONS
+            if is_full or self._connections[address] >= _MAX_CONNECTIONS_PER_ADDRESS:
+                return False
+            self._connections[address] += 1
+            return True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.debug("a connection broke off: %s", sys.exception())
+
+
+class _TimedReader(io.RawIOBase):
+    """What a client sends, as long as its time lasts: byte by byte, nobody holds a thread for longer than this."""
+
+    def __init__(self, connection: socket.socket, limit_s: float) -> None:
+        super().__init__()
+        self._connection = connection
+        self._limit_s = limit_s
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins the time anew, for a request line with its headers or for a body."""
+        self._deadline_s = time.monotonic() + self._limit_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        remaining_s = self._deadline_s - time.monotonic()
+        if remaining_s <= 0:
+            raise TimeoutError("the request did not come in time")
+        self._connection.settimeout(remaining_s)
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(self._limit_s)  # what is written has a time of its own
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -171,6 +213,17 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
     timeout = READ_TIMEOUT_S
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()  # it waits anew for every byte
+        self._reader = _TimedReader(self.connection, self.timeout)
+        self.rfile = io.BufferedReader(self._reader)
+
+    def handle_one_request(self) -> None:
+        """Reads and answers one request. With TLS the first read begins with the handshake, in the same time."""
+        self._reader.restart()
+        super().handle_one_request()
 
     def version_string(self) -> str:
         return "SnapNAS"
@@ -235,17 +288,13 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _read_body(self) -> bytes:
-        """Reads as much as was announced, or gives up: byte by byte, nobody holds a thread for longer than this."""
-        remaining = int(self.headers.get("Content-Length", 0))
-        deadline_s = time.monotonic() + READ_TIMEOUT_S
-        parts = []
-        while remaining:
-            part = self.rfile.read1(min(remaining, _CHUNK_BYTES))
-            if not part or time.monotonic() > deadline_s:
-                raise ConnectionError("the body did not come")
-            parts.append(part)
-            remaining -= len(part)
-        return b"".join(parts)
+        """Reads as much as was announced, or gives up."""
+        num_bytes = int(self.headers.get("Content-Length", 0))
+        self._reader.restart()
+        body = self.rfile.read(num_bytes)
+        if len(body) < num_bytes:
+            raise ConnectionError("the body did not come")
+        return body
 
     def _refuse(self, response: Response) -> None:
         """Answers without having read the body, and ends the connection."""

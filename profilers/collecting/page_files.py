@@ -45,7 +45,13 @@ class PageFile:
 def page_file(url_path: str) -> PageFile | None:
     """The file behind a URL's path; None if it is not on the list."""
     path = _PATHS.get(url_path)
-    return None if path is None else PageFile(content=path.read_bytes(), content_type=_CONTENT_TYPES[path.suffix])
+    return None if path is None else PageFile(content=_content(path), content_type=_CONTENT_TYPES[path.suffix])
+
+
+@functools.cache
+def _content(path: Path) -> bytes:
+    """In memory once, however many ask for the 27 MB of a runtime at the same time."""
+    return path.read_bytes()
 
 
 @functools.cache

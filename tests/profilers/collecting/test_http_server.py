@@ -1,9 +1,11 @@
 """The limits of the server, through a real socket."""
 
+import contextlib
 import http.client
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +119,40 @@ def test_a_body_that_does_not_come_ends_the_connection(port: int, monkeypatch: p
     monkeypatch.setattr(http_server._Handler, "timeout", 0.2)
     assert send(port, post("Content-Length: 5\r\n", b"abc")) == b""
     assert seen == []
+
+
+def trickle(connection: socket.socket) -> None:
+    """A byte now and then, for two seconds."""
+    for _ in range(100):
+        connection.sendall(b"1")
+        time.sleep(0.02)
+
+
+HELD_OPEN = {"the headers": b"GET / HTTP/1.1\r\nHost: ", "the body": post("Content-Length: 1000\r\n")}
+
+
+@pytest.mark.parametrize("beginning", HELD_OPEN.values(), ids=HELD_OPEN)
+def test_a_request_that_comes_byte_by_byte_is_given_up(
+    port: int, monkeypatch: pytest.MonkeyPatch, beginning: bytes
+) -> None:
+    monkeypatch.setattr(http_server._Handler, "timeout", 0.2)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(beginning)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            trickle(connection)
+    assert seen == []
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac answers to one address of loopback only")
+def test_one_address_cannot_take_all_connections(port: int) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(http_server._MAX_CONNECTIONS_PER_ADDRESS):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        assert send(port, b"") == b"", "one too many is closed at once"
+        other = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=("127.0.0.2", 0))
+        other.request("GET", "/")
+        assert other.getresponse().status == 200
+        other.close()
 
 
 @pytest.mark.parametrize("request_line", [b"GET / HTTP/9.9", b"BREW / HTTP/1.1", b"DELETE / HTTP/1.1", b"GET"])
