@@ -40,7 +40,7 @@ class CollectOptions:
     list: bool = False
     """List what was collected, with its outliers, instead of serving."""
     accept: str = ""
-    """Take the job with this id into the latency table, instead of serving."""
+    """Take the job with this id into the latency table, as far as it is, and end it, instead of serving."""
     with_outliers: bool = False
     """With --accept: blocks that do not fit what other devices say as well."""
     reject: str = ""

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from profilers.collecting.jobs import Job, JobStore
-from profilers.collecting.plan import PROTOCOL, samples_of, sentinel_ms
+from profilers.collecting.plan import PROTOCOL, Received, samples_of, sentinel_ms
 from profilers.device import Device
 from profilers.environment import unknown_environment
 from profilers.latency_table import LatencyTable
@@ -51,28 +51,30 @@ class Accepted:
     """Blocks and networks with a latency."""
     num_failed: int
     """Those that the phone could not run."""
+    num_left: int
+    """Those that an unfinished job has too few samples of: the table still lacks them."""
 
 
 def accept(job: Job, store: JobStore, table: LatencyTable, engine: Engine, *, with_outliers: bool = False) -> Accepted:
     """Moves a job's samples into the latency table. Called again after a kill it goes on, and adds nothing twice.
 
+    An unfinished job is closed by this. What has too few samples for a latency is left out: the table still lacks it,
+    and the next job asks for it.
+
     Raises:
-        UsageError: The job has no samples, was rejected, or has outliers and those are not wanted.
+        UsageError: The job has nothing to take, was rejected, or has outliers and those are not wanted.
     """
     if job.device is None or job.plan is None or job.status in ("waiting", "rejected"):
         raise UsageError(f"the job {job.job_id} is {job.status}", allowed="a job that a page measured for")
+    if job.status == "collecting":
+        _takings(job, store.received(job), table, with_outliers=with_outliers)  # what is refused leaves it open
+        store.close(job)
     received = store.received(job)
-    samples, failures = samples_of(job.plan, received, reference_ms=table.sentinel_ms(job.device))
-    found = outliers(job.device, samples, table)
-    if found and not with_outliers and job.status != "accepted":
-        raise UsageError(
-            f"{len(found)} of {len(samples)} {job.what} of the job {job.job_id} do not fit what other devices say",
-            fix="look at them with --list, then --accept again and --with-outliers, or --reject",
-        )
+    samples, failures = _takings(job, received, table, with_outliers=with_outliers)
     table.add_device(job.device)
+    campaign_id = _campaign(job, store, table)
     if table.sentinel_ms(job.device) is None and samples:
         table.set_sentinel_ms(job.device, sentinel_ms(received))
-    campaign_id = _campaign(job, store, table)
     if not _has_samples(engine, campaign_id):
         table.add_samples(job.device, samples, campaign_id=campaign_id)
     table.settle(job.device, samples)
@@ -81,9 +83,36 @@ def accept(job: Job, store: JobStore, table: LatencyTable, engine: Engine, *, wi
     for key, reason in failures.items():
         table.fail(job.device, by_key[key], reason=f"in the browser: {reason}")
     table.finish_campaign(campaign_id, environment=unknown_environment())
-    store.set_status(job, "accepted")
-    num_measured = sum(subject.subject_id not in failures for subject in samples)
-    return Accepted(device=job.device, num_measured=num_measured, num_failed=len(failures))
+    store.set_accepted(job)
+    num_measured, num_failed = sum(subject.subject_id not in failures for subject in samples), len(failures)
+    num_left = len(job.plan.subjects) - num_measured - num_failed
+    return Accepted(device=job.device, num_measured=num_measured, num_failed=num_failed, num_left=num_left)
+
+
+def _takings(
+    job: Job, received: Sequence[Received], table: LatencyTable, *, with_outliers: bool
+) -> tuple[dict[Subject, list[Sample]], dict[str, str]]:
+    """The samples of every subject that has enough of them, and the reason of every one that failed, by its key.
+
+    Raises:
+        UsageError: An unfinished job has no such samples, or there are outliers and those are not wanted.
+    """
+    assert job.device is not None
+    assert job.plan is not None
+    samples, failures = samples_of(job.plan, received, reference_ms=table.sentinel_ms(job.device))
+    samples = {subject: taken for subject, taken in samples.items() if len(taken) >= PROTOCOL.min_rounds}
+    if not samples and job.status == "collecting":
+        raise UsageError(
+            f"nothing of the job {job.job_id} has {PROTOCOL.min_rounds} samples yet",
+            fix="let its page go on, or --reject it",
+        )
+    found = outliers(job.device, samples, table)
+    if found and not with_outliers and job.status != "accepted":
+        raise UsageError(
+            f"{len(found)} of {len(samples)} {job.what} of the job {job.job_id} do not fit what other devices say",
+            fix="look at them with --list, then --accept again and --with-outliers, or --reject",
+        )
+    return samples, failures
 
 
 def outliers(device: Device, samples: Mapping[Subject, Sequence[Sample]], table: LatencyTable) -> tuple[Outlier, ...]:
@@ -122,7 +151,10 @@ def _campaign(job: Job, store: JobStore, table: LatencyTable) -> int:
         return job.campaign_id
     provenance = {**asdict(PROTOCOL), "collected_job": job.job_id, **_PROVENANCE}
     campaign_id = table.start_campaign(job.device, protocol=json.dumps(provenance), environment=unknown_environment())
-    store.set_campaign(job, campaign_id)
+    if not store.set_campaign(job, campaign_id):
+        raise UsageError(
+            f"the job {job.job_id} was accepted or rejected meanwhile", fix="python -m profilers.collect --list"
+        )
     return campaign_id
 
 

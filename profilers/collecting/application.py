@@ -12,7 +12,8 @@ A token comes in the body of one POST. The URL carries it behind the "#", which 
 import logging
 import re
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,7 +25,7 @@ from profilers.collecting.messages import SAMPLES_PER_PROBE, SCHEMA_VERSION, Cla
 from profilers.collecting.models import ModelFolder
 from profilers.collecting.page_files import page_file
 from profilers.collecting.phone import make_plan, phone_device
-from profilers.collecting.plan import PROTOCOL, Work, contradiction, next_work, progress_of
+from profilers.collecting.plan import PROTOCOL, Received, Work, contradiction, next_work, progress_of
 from profilers.collecting.secrets_and_limits import SECRET_PATTERN, FailureLimit
 from profilers.collecting.strict_json import BodyError, parse_json
 from profilers.latency_table import LatencyTable
@@ -45,10 +46,16 @@ class Report:
 
     job_id: str
     """The job."""
+    device: str
+    """The name of the device that it is for."""
     num_done: int
     """Samples so far; what is known counts as whole."""
     num_total: int
     """Samples at most."""
+
+    @property
+    def is_complete(self) -> bool:
+        return self.num_done == self.num_total
 
 
 class CollectingApplication:
@@ -101,7 +108,9 @@ class CollectingApplication:
             job = self._store.find_by_session(_session_key(request))
             if model:
                 return self._model(job, model[1])
-            return self._job_response(200, job) if request.method == "GET" else self._keep_portion(job, request)
+            if request.method == "GET":
+                return self._job_response(200, job, _work(job, self._store.received_of_last_group(job)))
+            return self._keep_portion(job, request)
         except WrongSecretError as error:
             self._limit.add_failure(request.address)
             return error_response(401, str(error))
@@ -111,12 +120,15 @@ class CollectingApplication:
     def _claim(self, request: Request) -> Response:
         claim = _message(request, Claim)
         job = self._store.find_by_token(claim.token)
-        try:
-            device = phone_device(job, claim, user_agent=request.headers.get("user-agent", ""))
-            claimed = self._store.claim(job, claim.session_key, device=device, plan=make_plan(job, device, self._table))
-        except UsageError as error:  # such as nothing to measure
-            return error_response(422, str(error))
-        return self._job_response(200, claimed)
+        claimed = self._store.claimed(job, claim.session_key)
+        if claimed is None:
+            try:
+                device = phone_device(job, claim, user_agent=request.headers.get("user-agent", ""))
+                plan = make_plan(job, device, self._table)
+            except UsageError as error:  # such as nothing to measure
+                return error_response(422, str(error))
+            claimed = self._store.claim(job, claim.session_key, device=device, plan=plan)
+        return self._job_response(200, claimed, _work(claimed, self._store.received_of_last_group(claimed)))
 
     def _model(self, job: Job, key: str) -> Response:
         assert job.plan is not None
@@ -131,31 +143,28 @@ class CollectingApplication:
         if portion.plan_id != job.plan.plan_id:
             return error_response(409, "this is the answer to another question")
         with self._lock:
+            received = self._store.received_of_last_group(job)
+            work = _work(job, received)
             if self._store.has_upload(job, portion):
-                return self._job_response(200, job)
-            work = self._next_work(job)
-            if job.status != "collecting" or work is None:
+                return self._job_response(200, job, work)
+            if work is None:
                 return error_response(409, "the job takes no more samples")
             problem = contradiction(portion, work)
             if problem is not None:
                 logger.warning("the job %s: a portion was refused, because %s", job.job_id, problem)
                 return error_response(409, problem)
-            if not self._store.add_portion(job, portion):
-                return error_response(409, "this upload is there already, with other samples")
-            if self._next_work(job) is None:
-                self._store.set_status(job, "complete")
-            return self._job_response(201, job)
+            new = Received(portion=portion, received_at=time.time())
+            following = _work(job, (*received, new))
+            if not self._store.add_portion(job, new, is_last=following is None):
+                return error_response(409, "this upload is there already, or the job takes no more samples")
+            return self._job_response(201, job, following)
 
-    def _next_work(self, job: Job) -> Work | None:
-        assert job.plan is not None
-        return next_work(job.plan, self._store.received(job))
-
-    def _job_response(self, status: int, job: Job) -> Response:
+    def _job_response(self, status: int, job: Job, work: Work | None) -> Response:
         assert job.plan is not None
         assert job.device is not None
-        work = self._next_work(job)
         num_done, num_total = progress_of(job.plan, work)
-        self._on_progress(Report(job_id=job.job_id, num_done=num_done, num_total=num_total))
+        report = Report(job_id=job.job_id, device=job.device.name, num_done=num_done, num_total=num_total)
+        self._on_progress(report)
         document = {
             "schema_version": SCHEMA_VERSION,
             "plan_id": job.plan.plan_id,
@@ -181,6 +190,12 @@ class CollectingApplication:
             },
         }
         return json_response(status, document)
+
+
+def _work(job: Job, received: Sequence[Received]) -> Work | None:
+    """What the job asks for next; None once it is closed, whether or not it was measured to its end."""
+    assert job.plan is not None
+    return next_work(job.plan, received) if job.status == "collecting" else None
 
 
 def _preflight(request: Request, origin: str | None) -> Response:

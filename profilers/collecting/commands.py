@@ -95,22 +95,23 @@ def accept_job(engine: Engine, job_id: str, *, with_outliers: bool) -> Result:
     text = f"{name}: {accepted.num_measured} {job.what} are in the table"
     if accepted.num_failed:
         text += f", {accepted.num_failed} failed"
+    if accepted.num_left:
+        text += f", {accepted.num_left} are left for another job"
     return text, {
         "job": job_id,
         "device": accepted.device.name,
         "device_id": accepted.device.device_id,
         "num_measured": accepted.num_measured,
         "num_failed": accepted.num_failed,
+        "num_left": accepted.num_left,
     }
 
 
 def reject_job(engine: Engine, job_id: str) -> Result:
     """Marks a job as never to be taken; its samples stay where they are."""
     store = JobStore(engine)
-    job = store.job(job_id)
-    if job.status == "accepted":
-        raise UsageError(f"the job {job_id} is accepted already", allowed="a job in quarantine")
-    store.set_status(job, "rejected")
+    if not store.reject(store.job(job_id)):
+        raise UsageError(f"the job {job_id} is accepted already, in whole or in part", allowed="a job in quarantine")
     return f"the job {job_id} is rejected", {"job": job_id, "status": "rejected"}
 
 
@@ -127,8 +128,9 @@ def _result(job: Job, store: JobStore, table: LatencyTable) -> Result:
     lines = [f"{job.job_id}  {created}  {job.status:10}  {device}, {job.space}: {len(samples)} {job.what}, "]
     lines[0] += f"{num_samples} samples, {len(failures)} failed, {len(found)} do not fit other devices"
     lines += [_outlier_line(outlier) for outlier in found[:_MAX_SHOWN_OUTLIERS]]
-    if job.status == "complete":
-        lines.append(f"accept: python -m profilers.collect --accept {job.job_id}")
+    if job.status in ("collecting", "complete"):
+        what = "accept" if job.status == "complete" else "end it and accept what is there"
+        lines.append(f"{what}: python -m profilers.collect --accept {job.job_id}")
     return "\n".join(lines), {
         "job": job.job_id,
         "status": job.status,

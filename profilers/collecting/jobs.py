@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import sqlalchemy
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -34,7 +34,7 @@ class WrongSecretError(SnapNASError):
 
 
 class TokenUsedError(SnapNASError):
-    """The token has opened its job already, for another page."""
+    """The token has opened its job already, for another page, or the job was rejected."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,13 +113,34 @@ class JobStore:
         with Session(self._engine) as session:
             return tuple(map(_job, session.scalars(select(JobRow).order_by(JobRow.created_at, JobRow.job_id))))
 
-    def set_status(self, job: Job, status: Status) -> None:
-        with Session(self._engine) as session, session.begin():
-            session.get_one(JobRow, job.job_id).status = status
+    def unfinished(self) -> tuple[Job, ...]:
+        """The jobs that a page can go on with, oldest first."""
+        can_go_on = (JobRow.status == "collecting") & (JobRow.session_expires_at > self._clock_s())
+        with Session(self._engine) as session:
+            return tuple(map(_job, session.scalars(select(JobRow).where(can_go_on).order_by(JobRow.created_at))))
 
-    def set_campaign(self, job: Job, campaign_id: int) -> None:
-        with Session(self._engine) as session, session.begin():
-            session.get_one(JobRow, job.job_id).campaign_id = campaign_id
+    def close(self, job: Job) -> None:
+        """Ends a job whose page is at work: nothing more is asked for or taken."""
+        self._change(job, JobRow.status == "collecting", status="complete")
+
+    def set_campaign(self, job: Job, campaign_id: int) -> bool:
+        """Names the campaign that takes a complete job's samples; False if it was accepted or rejected meanwhile."""
+        is_free = (JobRow.status == "complete") & JobRow.campaign_id.is_(None)
+        return self._change(job, is_free, campaign_id=campaign_id)
+
+    def set_accepted(self, job: Job) -> None:
+        """Says that everything that the campaign takes is in the latency table."""
+        self._change(job, JobRow.campaign_id.is_not(None), status="accepted")
+
+    def reject(self, job: Job) -> bool:
+        """Closes the job for good; False if it has a campaign, so that its samples may be in the latency table."""
+        return self._change(job, JobRow.campaign_id.is_(None), status="rejected")
+
+    def _change(self, job: Job, condition: sqlalchemy.ColumnElement[bool], **values: object) -> bool:
+        """Changes the job if the condition holds now, whatever it was when the job was read; says whether it did."""
+        statement = update(JobRow).where(JobRow.job_id == job.job_id, condition).values(**values)
+        with self._engine.begin() as connection:
+            return connection.execute(statement).rowcount == 1
 
     # Who speaks for a job
 
@@ -152,40 +173,60 @@ class JobStore:
         """Binds the job to one page and its device.
 
         Raises:
-            TokenUsedError: Another page was first.
+            TokenUsedError: Another page was first, or the job was rejected.
         """
-        session_hash = hash_secret(session_key)
-        values = {
-            "session_hash": session_hash,
-            "session_expires_at": self._clock_s() + SESSION_LIFETIME_S,
-            "device": device.to_json(),
-            "plan": plan.to_json(),
-            "status": "collecting",
-        }
-        with Session(self._engine) as session, session.begin():
-            is_free = (JobRow.job_id == job.job_id) & JobRow.session_hash.is_(None)
-            session.execute(update(JobRow).where(is_free).values(**values))  # one page wins, whatever the timing
-            row = session.get_one(JobRow, job.job_id, populate_existing=True)
+        self._change(  # one page wins, whatever the timing
+            job,
+            JobRow.status == "waiting",
+            session_hash=hash_secret(session_key),
+            session_expires_at=self._clock_s() + SESSION_LIFETIME_S,
+            device=device.to_json(),
+            plan=plan.to_json(),
+            status="collecting",
+        )
+        claimed = self.claimed(job, session_key)
+        assert claimed is not None
+        return claimed
+
+    def claimed(self, job: Job, session_key: str) -> Job | None:
+        """The job as the page with this session key claimed it; None as long as no page has.
+
+        Raises:
+            TokenUsedError: Another page was first, or the job was rejected.
+        """
+        with Session(self._engine) as session:
+            row = session.get_one(JobRow, job.job_id)
+            if row.status == "waiting":
+                return None
             if not matches(session_key, row.session_hash or ""):
-                raise TokenUsedError("this link has been used by another page")
+                raise TokenUsedError("this link has been used by another page, or its job was rejected")
             return _job(row)
 
     # What came in
 
-    def add_portion(self, job: Job, portion: Portion) -> bool:
-        """Keeps a portion, whole or not at all; False if this upload or this portion is there already."""
-        row = PortionRow(
-            upload_id=portion.upload_id,
-            job_id=job.job_id,
-            group_index=portion.group_index,
-            round_index=portion.round_index,
-            portion_index=portion.portion_index,
-            received_at=self._clock_s(),
-            content=_portion_json(portion),
-        )
+    def add_portion(self, job: Job, received: Received, *, is_last: bool) -> bool:
+        """Keeps a portion, and with the last one the job is complete: both or, if the process dies now, neither.
+
+        Returns:
+            Whether it was kept; not if this upload or this portion is there already, or the job takes no more.
+        """
+        portion = received.portion
+        values = {
+            "upload_id": portion.upload_id,
+            "job_id": job.job_id,
+            "group_index": portion.group_index,
+            "round_index": portion.round_index,
+            "portion_index": portion.portion_index,
+            "received_at": received.received_at,
+            "content": _portion_json(portion),
+        }
+        is_open = (JobRow.job_id == job.job_id) & (JobRow.status == "collecting")
+        status: Status = "complete" if is_last else "collecting"
         try:
-            with Session(self._engine) as session, session.begin():
-                session.add(row)
+            with self._engine.begin() as connection:
+                if connection.execute(update(JobRow).where(is_open).values(status=status)).rowcount == 0:
+                    return False
+                connection.execute(insert(PortionRow).values(**values))
         except IntegrityError:
             return False
         return True
@@ -198,9 +239,18 @@ class JobStore:
 
     def received(self, job: Job) -> tuple[Received, ...]:
         """Everything that came in for the job, in order."""
+        return self._received(PortionRow.job_id == job.job_id)
+
+    def received_of_last_group(self, job: Job) -> tuple[Received, ...]:
+        """What came in for the last group that anything came in for: all that decides what is asked for next."""
+        is_of_job = PortionRow.job_id == job.job_id
+        last_group = select(sqlalchemy.func.max(PortionRow.group_index)).where(is_of_job).scalar_subquery()
+        return self._received(is_of_job & (PortionRow.group_index == last_group))
+
+    def _received(self, condition: sqlalchemy.ColumnElement[bool]) -> tuple[Received, ...]:
         order = (PortionRow.group_index, PortionRow.round_index, PortionRow.portion_index)
         with Session(self._engine) as session:
-            rows = session.scalars(select(PortionRow).where(PortionRow.job_id == job.job_id).order_by(*order))
+            rows = session.scalars(select(PortionRow).where(condition).order_by(*order))
             return tuple(
                 Received(portion=Portion.model_validate_json(row.content), received_at=row.received_at) for row in rows
             )

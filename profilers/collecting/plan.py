@@ -98,9 +98,15 @@ class Work:
 
 
 def next_work(plan: Plan, received: Sequence[Received]) -> Work | None:
-    """The first portion that has not come in; None when every block is known well enough or has failed."""
+    """The first portion that has not come in; None when every block is known well enough or has failed.
+
+    Groups are answered in their order: those before the last one that anything came in for are done, and what came in
+    for them may be left out.
+    """
+    first = max((item.portion.group_index for item in received), default=0)
+    received = [item for item in received if item.portion.group_index == first]
     samples, failures = samples_of(plan, received)
-    for group_index, group in enumerate(plan.groups):
+    for group_index, group in enumerate(plan.groups[first:], start=first):
         portions = [item.portion for item in received if item.portion.group_index == group_index]
         round_index = max((portion.round_index for portion in portions), default=0)
         num_portions = sum(portion.round_index == round_index for portion in portions)

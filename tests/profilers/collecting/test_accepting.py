@@ -7,6 +7,7 @@ from profilers.backends.exact import exact_latency_ms
 from profilers.checking import check_space
 from profilers.collecting.accepting import accept, outliers
 from profilers.collecting.application import CollectingApplication
+from profilers.collecting.commands import reject_job
 from profilers.collecting.jobs import JobStore
 from profilers.collecting.plan import samples_of
 from profilers.device import Device
@@ -75,9 +76,64 @@ def test_accepting_twice_adds_nothing(
     before = table.samples(job.device, job.plan.subjects)
     accept(store.job(job.job_id), store, table, collecting_engine)
     assert table.samples(job.device, job.plan.subjects) == before
-    store.set_status(job, "complete")  # as if the process had been killed before its last step
-    accept(store.job(job.job_id), store, table, collecting_engine)
-    assert table.samples(job.device, job.plan.subjects) == before
+
+
+def test_accepting_goes_on_after_a_kill_and_what_was_begun_is_not_rejected(
+    phone: Phone, store: JobStore, table: LatencyTable, collecting_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone.measure_everything()
+    (job,) = store.jobs()
+    assert job.device is not None
+    assert job.plan is not None
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for step in ("add_samples", "settle", "finish_campaign"):
+        with monkeypatch.context() as patch:
+            patch.setattr(LatencyTable, step, die)
+            with pytest.raises(KeyboardInterrupt):
+                accept(store.job(job.job_id), store, table, collecting_engine)
+        with pytest.raises(UsageError, match="in part"):
+            reject_job(collecting_engine, job.job_id)
+    assert accept(store.job(job.job_id), store, table, collecting_engine).num_measured == 12
+    assert store.job(job.job_id).status == "accepted"
+    num_samples = sum(map(len, table.samples(job.device, job.plan.subjects).values()))
+    assert num_samples == sum(len(item.portion.samples) for item in store.received(job))
+
+
+@pytest.mark.skipif(not HAS_RUNTIME, reason="needs scripts/install_browser_runtime")
+def test_an_unfinished_job_gives_what_has_a_latency_and_ends(
+    application: CollectingApplication, store: JobStore, table: LatencyTable, collecting_engine: Engine
+) -> None:
+    _, token = store.create(space="tiny", device_name="", max_blocks=50)  # two portions a round
+    phone = Phone(application, token)
+    _, document = phone.claim()
+    while (document["work"]["round_index"], document["work"]["portion_index"]) != (7, 1):
+        _, document = phone.send(phone.portion(document))
+    (job,) = store.jobs()
+    assert job.device is not None
+    accepted = accept(job, store, table, collecting_engine)
+    assert (accepted.num_measured, accepted.num_left) == (48, 2), "two blocks have seven samples"
+    assert phone.send(phone.portion(document))[0] == 409
+    status, closed = phone.job()
+    assert (status, closed["work"]) == (200, None)
+    coverage = table.coverage(reachable_specs(search_space("tiny")), job.device)
+    assert len(coverage.known) == 48
+    missing = {Subject.of_block(spec).subject_id for spec in coverage.missing}
+    assert missing >= set(document["work"]["keys"]), "the next job asks for them"
+
+
+def test_a_job_without_a_latency_is_not_accepted_and_goes_on(
+    phone: Phone, store: JobStore, table: LatencyTable, collecting_engine: Engine
+) -> None:
+    _, document = phone.claim()
+    _, document = phone.send(phone.portion(document))
+    (job,) = store.jobs()
+    with pytest.raises(UsageError, match="8 samples yet"):
+        accept(job, store, table, collecting_engine)
+    assert table.devices() == ()
+    assert phone.send(phone.portion(document))[0] == 201
 
 
 def test_a_part_of_a_job_can_be_accepted_and_the_rest_measured_later(
@@ -157,7 +213,7 @@ def test_what_nobody_measured_and_what_was_rejected_is_not_accepted(
     with pytest.raises(UsageError, match="is waiting"):
         accept(waiting, store, table, collecting_engine)
     phone.measure_everything()
-    store.set_status(waiting, "rejected")
+    store.reject(waiting)
     with pytest.raises(UsageError, match="is rejected"):
         accept(store.job(waiting.job_id), store, table, collecting_engine)
     assert table.devices() == ()

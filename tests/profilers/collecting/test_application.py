@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from profilers.collecting import application as application_module
 from profilers.collecting.application import CollectingApplication, Report
-from profilers.collecting.jobs import SESSION_LIFETIME_S, TOKEN_LIFETIME_S, JobStore
+from profilers.collecting.jobs import SESSION_LIFETIME_S, TOKEN_LIFETIME_S, Job, JobStore
 from profilers.collecting.models import ModelFolder
+from profilers.collecting.plan import PROTOCOL, Received
 from profilers.collecting.secrets_and_limits import hash_secret, new_secret
 from profilers.latency_table import LatencyTable
+from search_space.errors import UsageError
 from tests.profilers.collecting.conftest import HAS_RUNTIME, IPHONE, ORIGIN, PIXEL, Phone
 
 pytestmark = pytest.mark.skipif(not HAS_RUNTIME, reason="needs scripts/install_browser_runtime")
@@ -34,6 +37,48 @@ def test_a_token_opens_its_job_once(phone: Phone, application: CollectingApplica
     other = Phone(application, phone.token)
     assert other.claim()[0] == 409
     assert phone.job() == (200, job)
+
+
+def test_a_used_token_is_refused_before_anything_else(
+    phone: Phone, application: CollectingApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, job = phone.claim()
+    other = Phone(application, phone.token, user_agent=IPHONE)
+    assert other.claim()[0] == 409, "whether or not it tells its model"
+
+    def nothing_to_measure(*_: object) -> None:
+        raise UsageError("nothing to measure")
+
+    monkeypatch.setattr(application_module, "make_plan", nothing_to_measure)
+    assert other.claim(model="iPhone 12")[0] == 409, "whether or not there is something to measure"
+    assert phone.claim() == (200, job), "asked again after a lost answer"
+
+
+def test_a_rejected_job_asks_for_nothing_and_takes_nothing(phone: Phone, store: JobStore) -> None:
+    _, job = phone.claim()
+    portion = phone.portion(job)
+    (rejected,) = store.jobs()
+    store.reject(rejected)
+    status, closed = phone.job()
+    assert (status, closed["work"]) == (200, None)
+    assert phone.send(portion)[0] == 409
+    assert store.received(rejected) == ()
+
+
+def test_a_portion_is_answered_from_one_look_at_what_came_in_before(
+    phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    received_of_last_group = JobStore.received_of_last_group
+
+    def looked_at(store: JobStore, job: Job) -> tuple[Received, ...]:
+        received = received_of_last_group(store, job)
+        looks.append(len(received))
+        return received
+
+    monkeypatch.setattr(JobStore, "received_of_last_group", looked_at)
+    phone.measure_everything()
+    assert looks == [0, *range(PROTOCOL.min_rounds)], "the claim, and one portion in a round"
 
 
 def test_a_wrong_token_is_refused_and_guessing_soon_stops(phone: Phone, application: CollectingApplication) -> None:

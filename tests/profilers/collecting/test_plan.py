@@ -82,6 +82,16 @@ def test_a_large_round_comes_in_portions_and_large_weights_in_groups_and_progres
     assert progress_of(plan, None) == (len(SUBJECTS) * PROTOCOL.max_rounds,) * 2
 
 
+def test_the_last_group_alone_decides_what_comes_next() -> None:
+    plan = Plan.of_subjects(SUBJECTS, seed=1, nonce="nonce")
+    done = collect(plan)
+    received = [item for _, item in done]
+    for index in range(0, len(done), 10):
+        group_index = received[index - 1].portion.group_index if index else 0
+        of_group = [item for item in received[:index] if item.portion.group_index == group_index]
+        assert next_work(plan, of_group) == done[index][0]
+
+
 def test_a_block_that_failed_is_not_asked_for_again() -> None:
     plan = make_plan(4)
     work = next_work(plan, [])
