@@ -7,14 +7,14 @@ that cost ten times as much here as their neighbours did, or a tenth. Those are 
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import sqlalchemy
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from profilers.collecting.jobs import Job, JobStore
-from profilers.collecting.plan import PROTOCOL, Received, samples_of, sentinel_ms
+from profilers.collecting.plan import MAX_GROUP_BYTES, PORTION_SIZE, PROTOCOL, Received, samples_of, sentinel_ms
 from profilers.device import Device
 from profilers.environment import unknown_environment
 from profilers.latency_table import LatencyTable
@@ -26,7 +26,7 @@ from search_space.errors import UsageError
 OUTLIER_FACTOR = 5.0
 """Off the usual ratio between two devices by more than this, a block is an outlier. Honest devices differ by 2 to 3."""
 _MIN_SHARED_BLOCKS = 10
-_PROVENANCE = {"source": "a page, accepted by a person", "environment": "of the machine that accepted the samples"}
+_RULES = ("min_rounds", "max_rounds", "sentinel_every", "num_passes", "max_drift")  # those that a page follows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,15 @@ def _campaign(job: Job, store: JobStore, table: LatencyTable) -> int:
     assert job.device is not None
     if job.campaign_id is not None:
         return job.campaign_id
-    provenance = {**asdict(PROTOCOL), "collected_job": job.job_id, **_PROVENANCE}
+    assert job.plan is not None
+    provenance = {
+        "source": "a page, accepted by a person",
+        "collected_job": job.job_id,
+        **{name: getattr(PROTOCOL, name) for name in _RULES},
+        "max_group_bytes": MAX_GROUP_BYTES,
+        "portion_size": PORTION_SIZE,
+        "seed": job.plan.seed,
+    }
     campaign_id = table.start_campaign(job.device, protocol=json.dumps(provenance), environment=unknown_environment())
     if not store.set_campaign(job, campaign_id):
         raise UsageError(

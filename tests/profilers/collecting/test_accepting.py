@@ -1,7 +1,9 @@
 import dataclasses
+import json
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 from profilers.backends.exact import exact_latency_ms
 from profilers.checking import check_space
@@ -16,6 +18,7 @@ from profilers.estimating import estimate
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample
 from profilers.subject import Subject
+from profilers.tables import CampaignRow
 from search_space.errors import UsageError
 from search_space.space import distinct_archs, random_arch, reachable_specs
 from search_space.spaces import search_space
@@ -134,6 +137,29 @@ def test_a_job_without_a_latency_is_not_accepted_and_goes_on(
         accept(job, store, table, collecting_engine)
     assert table.devices() == ()
     assert phone.send(phone.portion(document))[0] == 201
+
+
+def test_a_campaign_says_what_held_on_the_phone(
+    phone: Phone, store: JobStore, table: LatencyTable, collecting_engine: Engine
+) -> None:
+    phone.measure_everything()
+    (job,) = store.jobs()
+    assert job.plan is not None
+    accept(job, store, table, collecting_engine)
+    with Session(collecting_engine) as session:
+        (campaign,) = session.scalars(select(CampaignRow))
+    assert json.loads(campaign.protocol) == {
+        "source": "a page, accepted by a person",
+        "collected_job": job.job_id,
+        "min_rounds": 8,
+        "max_rounds": 28,
+        "sentinel_every": 16,
+        "num_passes": 4,
+        "max_drift": 0.03,
+        "max_group_bytes": 2**26,
+        "portion_size": 48,
+        "seed": job.plan.seed,
+    }
 
 
 def test_a_part_of_a_job_can_be_accepted_and_the_rest_measured_later(
