@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -20,11 +21,11 @@ from profilers.collecting.jobs import Job, JobStore
 from profilers.collecting.models import ModelFolder
 from profilers.collecting.page_files import runtime_version
 from profilers.collecting.plan import samples_of
+from profilers.collecting.watching import watch_pages
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample
 from profilers.subject import Subject
 from search_space.errors import UsageError
-from search_space.progress import progress
 from search_space.spaces import search_space
 
 logger = logging.getLogger(__name__)
@@ -52,30 +53,19 @@ def serve_job(
         raise UsageError(f"--name {device_name!r} was given", allowed="up to 40 letters, digits, dots and dashes")
     address = _address(listen)
     store, table = JobStore(engine), LatencyTable(engine)
-    _, token = store.create(space=space, device_name=device_name, max_blocks=max_blocks, num_networks=num_networks)
     reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="snapnas-collecting-") as folder:
         application = CollectingApplication(store, table, ModelFolder(Path(folder)), on_progress=reports.put)
         with serving(application, address=address, port=port, tls=tls) as served_port:
-            _invite(_url(address, served_port, token, tls), is_plain=tls is None and not _is_loopback(address))
-            job_id = _show_progress(reports)
+            url = _url(address, served_port, tls)
+            unfinished = store.unfinished()
+            job, token = store.create(
+                space=space, device_name=device_name, max_blocks=max_blocks, num_networks=num_networks
+            )
+            _invite(f"{url}/#{token}", unfinished, is_plain=_is_plain(address, tls))
+            job_id = watch_pages(reports, job.job_id)
             time.sleep(_LAST_ANSWER_S)
     return _result(store.job(job_id), store, table)
-
-
-def _show_progress(reports: "queue.SimpleQueue[Report]") -> str:
-    """Follows the first page that reports until its job is complete, and returns the job.
-
-    That may be a page whose server was stopped and is now running again, with a job of its own.
-    """
-    report = reports.get()
-    with progress("collecting", total=report.num_total, unit="sample", completed=report.num_done) as bar:
-        while report.num_done < report.num_total:
-            following = reports.get()
-            if following.job_id == report.job_id:
-                bar.advance(following.num_done - report.num_done)
-                report = following
-    return report.job_id
 
 
 def list_jobs(engine: Engine) -> Result:
@@ -152,7 +142,7 @@ def _outlier_line(outlier: Outlier) -> str:
     return f"    {outlier.median_ms:.4g} ms, expected {outlier.expected_ms:.4g} ms: {outlier.subject.text[:100]}"
 
 
-def _invite(url: str, *, is_plain: bool) -> None:
+def _invite(url: str, unfinished: Sequence[Job], *, is_plain: bool) -> None:
     import segno
 
     if is_plain:
@@ -160,14 +150,17 @@ def _invite(url: str, *, is_plain: bool) -> None:
             "plain HTTP: everybody in this network can read along, and a phone's browser gives the page one thread, "
             "no WebGPU and a coarse clock (--tls-cert and --tls-key change that)"
         )
-    print(f"\nopen this on the phone, once, within 30 minutes (Ctrl-C ends):\n\n    {url}\n", file=sys.stderr)
+    for name in dict.fromkeys(job.device.name for job in unfinished if job.device):
+        print(f"\n{name} is not done: reload its page to go on; it needs no new link", file=sys.stderr)
+    phone = "another phone" if unfinished else "the phone"
+    print(f"\nopen this on {phone}, once, within 30 minutes (Ctrl-C ends):\n\n    {url}\n", file=sys.stderr)
     segno.make(url, error="l").terminal(out=sys.stderr, compact=True)
 
 
-def _url(address: str, port: int, token: str, tls: Tls | None) -> str:
+def _url(address: str, port: int, tls: Tls | None) -> str:
     host = _lan_address() if address in ("0.0.0.0", "::") else address
     host = f"[{host}]" if ":" in host else host
-    return f"{'http' if tls is None else 'https'}://{host}:{port}/#{token}"
+    return f"{'http' if tls is None else 'https'}://{host}:{port}"
 
 
 def _address(listen: str) -> str:
@@ -183,8 +176,9 @@ def _address(listen: str) -> str:
         raise UsageError(f"--listen {listen!r} was given", allowed="lan, localhost or an IP address") from error
 
 
-def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address).is_loopback
+def _is_plain(address: str, tls: Tls | None) -> bool:
+    """Whether others in a network can read along."""
+    return tls is None and not ipaddress.ip_address(address).is_loopback
 
 
 def _lan_address() -> str:

@@ -1,18 +1,30 @@
-import contextlib
-import io
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from profilers.collect import CollectOptions
+from profilers.collecting import commands
 from profilers.collecting.commands import accept_job, list_jobs, reject_job, serve_job
+from profilers.collecting.http_server import Tls
 from profilers.collecting.jobs import JobStore
 from search_space.errors import UsageError
 from tests.profilers.collecting.conftest import Phone
+
+SERVING: dict[str, Any] = {
+    "space": "tiny",
+    "device_name": "",
+    "max_blocks": None,
+    "num_networks": 0,
+    "listen": "127.0.0.1",
+    "port": 0,
+    "tls": None,
+}
 
 
 def test_help_imports_neither_torch_nor_the_server() -> None:
@@ -59,18 +71,22 @@ def test_what_cannot_be_served_opens_no_job(
     phone: Phone, store: JobStore, collecting_engine: Engine, options: dict, message: str
 ) -> None:
     known = len(store.jobs())
-    defaults = {
-        "space": "tiny",
-        "device_name": "",
-        "max_blocks": None,
-        "num_networks": 0,
-        "listen": "127.0.0.1",
-        "port": 0,
-        "tls": None,
-    }
     with pytest.raises(UsageError, match=message):
-        serve_job(collecting_engine, **{**defaults, **options})
+        serve_job(collecting_engine, **{**SERVING, **options})
     assert len(store.jobs()) == known
+
+
+def test_neither_a_port_that_is_taken_nor_a_certificate_that_is_none_opens_a_job(
+    phone: Phone, store: JobStore, collecting_engine: Engine, tmp_path: Path
+) -> None:
+    known = store.jobs()
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError, match="give another"):
+        serve_job(collecting_engine, **{**SERVING, "port": taken.getsockname()[1]})
+    (tmp_path / "no.pem").write_text("nothing")
+    tls = Tls(certificate=tmp_path / "no.pem", key=tmp_path / "no.pem")
+    with pytest.raises(UsageError, match="PEM"):
+        serve_job(collecting_engine, **{**SERVING, "tls": tls})
+    assert store.jobs() == known
 
 
 def test_jobs_are_listed_accepted_and_rejected(phone: Phone, store: JobStore, collecting_engine: Engine) -> None:
@@ -91,15 +107,31 @@ def test_jobs_are_listed_accepted_and_rejected(phone: Phone, store: JobStore, co
         accept_job(collecting_engine, "x", with_outliers=False)
 
 
-def test_everything_but_loopback_without_tls_is_warned_about(
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    from profilers.collecting import commands
+@pytest.mark.parametrize(
+    ("address", "is_plain"),
+    [("127.0.0.1", False), ("127.0.0.2", False), ("::1", False), ("0.0.0.0", True), ("::", True), ("192.0.2.1", True)],
+)
+def test_everything_but_loopback_is_plain_without_tls(address: str, is_plain: bool) -> None:
+    assert commands._is_plain(address, None) == is_plain
+    assert not commands._is_plain(address, Tls(certificate=Path("a.pem"), key=Path("b.pem")))
 
-    commands._invite("http://192.0.2.1:8060/#token", is_plain=True)
+
+def test_what_is_plain_is_warned_about(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    commands._invite("http://192.0.2.1:8060/#token", (), is_plain=True)
     assert "plain HTTP" in caplog.text
     assert "http://192.0.2.1:8060/#token" in capsys.readouterr().err
-    with contextlib.redirect_stderr(io.StringIO()):
-        caplog.clear()
-        commands._invite("http://127.0.0.1:8060/#token", is_plain=False)
+    caplog.clear()
+    commands._invite("http://127.0.0.1:8060/#token", (), is_plain=False)
     assert caplog.text == ""
+
+
+def test_a_server_that_is_started_again_says_whose_page_goes_on(
+    phone: Phone, store: JobStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands._invite("http://127.0.0.1:8060/#token", store.unfinished(), is_plain=False)
+    assert "open this on the phone, once" in capsys.readouterr().err, "a job that nobody opened is not gone on with"
+    phone.claim()
+    commands._invite("http://127.0.0.1:8060/#token", store.unfinished(), is_plain=False)
+    shown = capsys.readouterr().err
+    assert "browser-pixel-8 is not done: reload its page to go on" in shown
+    assert "open this on another phone, once" in shown
