@@ -1,6 +1,6 @@
 """Rows of the latency table that ask for a second look, found without knowing the device.
 
-    falling    a block takes less time than one that differs in a single number and has less to do
+    falling    a block takes less time than one that differs in one width, size or depth and has less to do
     unequal    two blocks of one kind with the same counted work take different times
     two modes  a block's samples stand in two heaps
 
@@ -21,7 +21,7 @@ from profilers.measurement import measurement_of
 from profilers.modes import two_modes
 from profilers.subject import Subject
 from search_space.counts import count_block
-from search_space.specs import BlockSpec, TransformerSpec
+from search_space.specs import BlockSpec, ResidualSpec, TransformerSpec
 
 MIN_FALL = 0.03
 MIN_INEQUALITY = 0.15
@@ -122,7 +122,7 @@ def _falling(blocks: Sequence[MeasuredBlock]) -> Iterator[Anomaly]:
 
 
 def _single_numbers(spec: BlockSpec) -> Iterator[tuple[str, int, Hashable]]:
-    """Every number that can grow by itself: its name, its value, and all that has to stay equal."""
+    """Every number that can grow, alone or with what follows from it: its name, its value, all that stays equal."""
     fields = dataclasses.asdict(spec)
     for name in _COST_RAISING[spec.kind]:
         others = tuple(value for other, value in fields.items() if other != name)
@@ -132,6 +132,9 @@ def _single_numbers(spec: BlockSpec) -> Iterator[tuple[str, int, Hashable]]:
         others = tuple(value for other, value in fields.items() if other not in together)
         sharing = "one" if spec.num_kv_heads == 1 else spec.num_heads / spec.num_kv_heads
         yield "channels", spec.channels, (others, spec.head_dim, sharing, spec.hidden_channels / spec.channels)
+    if isinstance(spec, ResidualSpec):  # of a full convolution the width out is also the hidden one
+        others = tuple(value for other, value in fields.items() if other not in ("out_channels", "hidden_channels"))
+        yield "out_channels", spec.out_channels, (spec.kind, others, spec.hidden_channels / spec.out_channels)
 
 
 def _has_more_to_do(large: BlockSpec, small: BlockSpec) -> bool:

@@ -70,6 +70,24 @@ def test_a_transformer_is_widened_with_its_heads() -> None:
         assert small.hidden_channels / small.channels == wide.hidden_channels / wide.channels
 
 
+def test_a_residual_block_is_widened_with_its_hidden_channels() -> None:
+    """Of a full convolution both widths are one, so neither ever grows by itself."""
+    narrow, wide = (
+        next(
+            spec
+            for spec in reachable_specs(TINY)
+            if isinstance(spec, ResidualSpec)
+            and (spec.in_channels, spec.out_channels, spec.convolution) == (48, channels, "full")
+        )
+        for channels in (64, 96)
+    )
+    factor = 0.5 * exact_latency_ms(narrow) / exact_latency_ms(wide)
+    (falling,) = find_anomalies([exact_block(narrow), exact_block(wide, factor=factor)])
+    assert (falling.kind, [row.spec for row in falling.blocks]) == ("falling", [narrow, wide])
+    assert falling.explanation == "out_channels 64 -> 96, all else equal"
+    assert falling.ratio == pytest.approx(2)
+
+
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_every_kind_of_row_that_is_off_is_in_a_finding(factor: float) -> None:
     """Halved or doubled, some row of every kind with a neighbour contradicts that neighbour."""
@@ -80,6 +98,20 @@ def test_every_kind_of_row_that_is_off_is_in_a_finding(factor: float) -> None:
         ):
             seen.add(spec.kind)
     assert seen >= {"conv", "residual", "transformer", "downsample", "upsample"}
+
+
+def test_every_number_of_a_residual_block_can_be_seen_to_fall() -> None:
+    """On a device that is the faster the more there is to do, whatever can be compared contradicts."""
+    specs = [spec for spec in reachable_specs(TINY) if isinstance(spec, ResidualSpec)]
+    seen = set()
+    for convolution in ("full", "separable"):
+        rows = [exact_block(spec, factor=macs(spec) ** -2.0) for spec in specs if spec.convolution == convolution]
+        falling = (anomaly for anomaly in find_anomalies(rows) if anomaly.kind == "falling")
+        seen |= {(convolution, anomaly.explanation.partition(" ")[0]) for anomaly in falling}
+    growing = {"in_channels", "out_channels", "size", "kernel"}
+    assert seen == {("full", name) for name in growing} | {
+        ("separable", name) for name in growing | {"hidden_channels"}
+    }
 
 
 def test_a_fall_within_three_percent_or_within_the_intervals_is_none() -> None:
