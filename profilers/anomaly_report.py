@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from profilers.anomalies import Anomaly, MeasuredBlock
+from profilers.coverage_report import DeviceCoverage
 from profilers.device import Device
+from profilers.modes import MIN_SAMPLES
 from search_space.specs import BlockSpec, spec_key
 
 if TYPE_CHECKING:
@@ -53,26 +55,38 @@ def _change(first: BlockSpec, second: BlockSpec) -> str:
     return f"the same, but {' '.join(f'{name}={others[name]}' for name in fields if fields[name] != others[name])}"
 
 
-def anomaly_summary(
-    anomalies: Sequence[Anomaly], blocks: Sequence[MeasuredBlock], *, space: str, device: Device
-) -> str:
-    """One line: how many findings of each kind among how many rows."""
+def anomaly_summary(anomalies: Sequence[Anomaly], blocks: Sequence[MeasuredBlock], coverage: DeviceCoverage) -> str:
+    """One line: how many findings of each kind among how many rows, and what could not be looked for."""
+    device = coverage.device
+    where = f"{coverage.space} on {device.name} ({device.device_id})"
+    if not blocks:
+        elsewhere = [version for version in coverage.other_versions if version.num_finished]
+        others = [f"another version, {each.device.device_id}, holds {each.num_finished}" for each in elsewhere]
+        return "; ".join([f"no rows of {where}", *others])
     counts = Counter(anomaly.kind for anomaly in anomalies)
     found = ", ".join(f"{number} {kind}" for kind, number in counts.items()) or "nothing strange"
     hidden = sum(max(number - MAX_FINDINGS_OF_A_KIND, 0) for number in counts.values())
     more = f"; {hidden} more with --json" if hidden else ""
-    return f"{len(blocks)} rows of {space} on {device.name} ({device.device_id}): {found}{more}"
+    num_short = _num_too_short(blocks, device)
+    short = f"; {num_short} rows have too few samples to show two modes" if num_short else ""
+    return f"{len(blocks)} rows of {where}: {found}{more}{short}"
+
+
+def _num_too_short(blocks: Sequence[MeasuredBlock], device: Device) -> int:
+    """Rows with too few samples to tell two modes from one; a formula has one, whatever their number."""
+    return 0 if device.is_estimate else sum(len(block.samples_ms) < MIN_SAMPLES for block in blocks)
 
 
 def anomaly_document(
-    anomalies: Sequence[Anomaly], blocks: Sequence[MeasuredBlock], *, space: str, device: Device
+    anomalies: Sequence[Anomaly], blocks: Sequence[MeasuredBlock], coverage: DeviceCoverage
 ) -> dict[str, Any]:
     """Every finding with the keys of all its rows."""
     return {
-        "space": space,
-        "device": dataclasses.asdict(device),
-        "device_id": device.device_id,
+        "space": coverage.space,
+        "device": dataclasses.asdict(coverage.device),
+        "device_id": coverage.device.device_id,
         "num_rows": len(blocks),
+        "num_too_short_for_two_modes": _num_too_short(blocks, coverage.device),
         "anomalies": [
             {
                 "kind": anomaly.kind,

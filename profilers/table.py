@@ -146,8 +146,8 @@ def _anomalies(options: AnomaliesOptions) -> None:
         anomalies = find_anomalies(blocks)
         if anomalies:
             _stderr_console().print(anomaly_table(anomalies))
-        print(anomaly_summary(anomalies, blocks, space=options.space, device=coverage.device), file=sys.stderr)
-        documents.append(anomaly_document(anomalies, blocks, space=options.space, device=coverage.device))
+        print(anomaly_summary(anomalies, blocks, coverage), file=sys.stderr)
+        documents.append(anomaly_document(anomalies, blocks, coverage))
     if options.json:
         command_line.print_json(documents)
 
