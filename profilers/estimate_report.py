@@ -50,7 +50,7 @@ def kind_shares(found: LatencyEstimate) -> list[KindShare]:
 
 def print_report(arch: ArchConfig, device: Device, found: LatencyEstimate, cost: PipelineCost) -> None:
     """Two tables on stdout."""
-    console = Console(width=None if Console().is_terminal else 110, highlight=False)
+    console = Console(width=None if Console().is_terminal else 110, highlight=False, markup=False)
     console.print(_kinds_table(found))
     labels = f" ({'; '.join(found.labels)})" if found.labels else ""
     console.print(

@@ -1,8 +1,8 @@
 """When a file of a latency table is believed: nothing in it is trusted.
 
 `checked_export` refuses what a table of ours cannot have written: a cell in a column that its kind of line does not
-have, a device whose id is not the hash of its record, a block that is not spelled as `spec_key` spells it, samples that
-are not finite and above zero, or that belong to nothing.
+have, a device whose id is not the hash of its record, a block that is not spelled as `spec_key` spells it, text that a
+terminal would obey, samples that are not finite and above zero, or that belong to nothing.
 """
 
 import functools
@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from profilers.device import Device
 from profilers.exchange_csv import FIX, Cell
-from profilers.exchange_records import LINE_KINDS, CampaignLine, DeviceLine, LatencyExport, Line, RowLine
+from profilers.exchange_records import LINE_KINDS, CampaignLine, DeviceLine, LatencyExport, Line, RowLine, Word
 from profilers.load_report import LoadReport
 from profilers.subject import Subject
 from search_space.arch_json import arch_from_json
@@ -25,7 +25,7 @@ from search_space.specs import SPEC_KINDS, BlockSpec, spec_from_key, spec_key
 MAX_LINES = 2_000_000  # a space of 10,000 blocks, measured 28 times each, has 300,000
 
 _SpecNumber = Annotated[int, Field(ge=0, le=2**20)]
-_Fact = Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | bool | str | None
+_Fact = Word | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | bool | None
 
 
 def checked_export(numbered_cells: Iterable[tuple[int, Mapping[str, Cell]]]) -> LatencyExport:
@@ -75,6 +75,7 @@ class _LineError(Exception):
 
 
 def _require_device(line: DeviceLine) -> None:
+    _facts_adapter().validate_json(line.document)
     device = _adapters()[Device].validate_json(line.document)
     if device.to_json() != line.document:
         raise _LineError("its document is not spelled as a device's record is")
@@ -152,8 +153,8 @@ def _adapters() -> dict[type[Any], TypeAdapter[Any]]:
 
 @functools.cache
 def _facts_adapter() -> TypeAdapter[Any]:
-    """The state of a machine and the rules of a campaign: names with values, at most one level deeper."""
-    facts = dict[str, _Fact | list[_Fact] | dict[str, _Fact]]
+    """A document that is no block: names with values, at most one level deeper."""
+    facts = dict[Word, _Fact | list[_Fact] | dict[Word, _Fact]]
     return TypeAdapter(facts, config={"strict": True, "allow_inf_nan": False})
 
 

@@ -19,7 +19,10 @@ MAX_REASON_LENGTH = 4000
 _STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 _MAX_TEXT_LENGTH = 50_000
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=_MAX_TEXT_LENGTH, pattern=r"^\P{C}*$")]
+_PLAIN = r"^\P{C}*$"  # nothing that a terminal obeys, and no NUL, which PostgreSQL refuses
+Word = Annotated[str, StringConstraints(pattern=_PLAIN)]
+"""A string inside a JSON document: in its text \\u001b is six harmless letters, decoded it is one that commands."""
+Text = Annotated[str, StringConstraints(min_length=1, max_length=_MAX_TEXT_LENGTH, pattern=_PLAIN)]
 Reason = Annotated[str, StringConstraints(max_length=MAX_REASON_LENGTH, pattern=r"^[\P{C}\t\r\n]*$")]
 Timestamp = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+00:00$")]
 DeviceId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]

@@ -1,6 +1,7 @@
 """Everything a user can get wrong, as one family of exceptions.
 
-A message has at most three lines: what was given, what is allowed, what to do. Each family knows the exit code that
+A message has at most three lines: what was given, what is allowed, what to do. It may quote a stranger's file, so a
+question mark stands for whatever a terminal would not show. Each family knows the exit code that
 `search_space.command_line` ends the process with.
 
     SnapNASError                 1   the run failed
@@ -26,7 +27,11 @@ class SnapNASError(Exception):
             fix: What to do now, in one line, a command where there is one.
         """
         lines = [given, allowed and f"allowed: {allowed}", fix and f"fix: {fix}"]
-        super().__init__("\n".join(" ".join(line.split()) for line in lines if line))
+        super().__init__("\n".join(_printable(" ".join(line.split())) for line in lines if line))
+
+
+def _printable(line: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 class UsageError(SnapNASError, ValueError):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -8,8 +9,11 @@ from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend, exact_latency_ms
 from profilers.campaign import run_campaign
+from profilers.device import Device
 from profilers.estimate import EstimateOptions, estimate
+from profilers.estimate_report import print_report
 from profilers.latency_table import LatencyTable
+from profilers.pipeline_cost import pipeline_cost
 from profilers.protocol import Protocol
 from profilers.subject import Subject
 from search_space.errors import UsageError
@@ -18,6 +22,7 @@ from search_space.spaces import search_space
 from search_space.specs import ResidualSpec
 from search_space.walk import block_specs
 from tests.profilers.corrections import one_scale
+from tests.profilers.exact_blocks import exact_blocks
 
 ARCH = random_arch(search_space("tiny"), 1)
 RESIDUAL = next(spec for spec in block_specs(ARCH) if isinstance(spec, ResidualSpec))
@@ -83,6 +88,13 @@ def test_a_device_of_the_table_is_found_by_its_id(
 ) -> None:
     estimate(EstimateOptions(**{**arguments, "device": ExactBackend().device.device_id}, json=True))
     assert json.loads(capsys.readouterr().out)["device"] == "exact"
+
+
+def test_a_device_is_printed_as_it_is_called(device: Device, capsys: pytest.CaptureFixture[str]) -> None:
+    found = exact_blocks(block_specs(ARCH)).estimate(ARCH)
+    cost = pipeline_cost(found, num_steps=28, uses_guidance=False, text_encoder_ms=None, decoder_ms=None)
+    print_report(ARCH, dataclasses.replace(device, name="x[/b]"), found, cost)
+    assert "on x[/b] (" in capsys.readouterr().out
 
 
 def test_a_formula_never_measures_not_even_a_whole_network(

@@ -1,9 +1,11 @@
 import csv
 import dataclasses
+import json
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -16,6 +18,7 @@ from profilers.device import Device
 from profilers.exchange_csv import COLUMNS, EXCHANGE_VERSION
 from profilers.exchange_files import read_export, write_export
 from profilers.exchange_records import LatencyExport
+from profilers.load_report import LoadReport
 from profilers.subject import Subject
 from search_space.errors import SnapNASError, UsageError
 from tests.profilers.exports import SUBJECTS, latency_exports, small_export
@@ -216,6 +219,53 @@ def test_a_block_that_is_no_block_is_refused(tmp_path: Path, change: Callable[[s
     with pytest.raises(UsageError, match="line 4, a row") as caught:
         read_export(tmp_path / "table.csv")
     assert len(str(caught.value).splitlines()) <= 3
+
+
+commanding = pytest.mark.parametrize("letter", ["\x1b", "\x00", "\u202e"])
+
+
+@commanding
+@pytest.mark.parametrize("field", ["name", "backend", "hardware", "operating_system", "runtime", "precision"])
+def test_a_device_whose_record_commands_a_terminal_is_refused(tmp_path: Path, field: str, letter: str) -> None:
+    changed: dict[str, Any] = {field: f"a{letter}[31mb"}
+    write_export(small_export(dataclasses.replace(DEVICE, **changed)), tmp_path / "table.csv")
+    assert complaint(tmp_path / "table.csv").startswith(f"line 2, a device: {field}")
+
+
+@commanding
+@pytest.mark.parametrize("place", ["name", "value", "value in a list", "name below", "value below"])
+def test_a_document_that_commands_a_terminal_is_refused(tmp_path: Path, place: str, letter: str) -> None:
+    word = f"a{letter}b"
+    documents: dict[str, dict[str, Any]] = {
+        "name": {word: 1},
+        "value": {"kernel": word},
+        "value in a list": {"sensors": [word]},
+        "name below": {"versions": {word: "1"}},
+        "value below": {"versions": {"python": word}},
+    }
+    campaign = dataclasses.replace(SMALL.campaigns[0], environment_before=json.dumps(documents[place]))
+    write_export(dataclasses.replace(SMALL, campaigns=(campaign,)), tmp_path / "table.csv")
+    message = complaint(tmp_path / "table.csv")
+    assert message.startswith("line 3, a campaign: ")
+    assert message.replace("\n", "").isprintable()
+
+
+@commanding
+def test_a_placement_that_commands_a_terminal_is_refused(tmp_path: Path, letter: str) -> None:
+    report = LoadReport(load_ms=1.0, first_run_ms=1.0, peak_memory_mib=None, placement={f"cpu{letter}": 1})
+    row = dataclasses.replace(SMALL.rows[0], load_report=report.to_json())
+    write_export(dataclasses.replace(SMALL, rows=(row, SMALL.rows[1])), tmp_path / "table.csv")
+    assert complaint(tmp_path / "table.csv").startswith("line 4, a row: placement")
+
+
+def test_a_network_is_refused_in_words_that_command_no_terminal(tmp_path: Path) -> None:
+    network = next(each for each in SUBJECTS if each.kind == "network")
+    text = network.text.replace("{", '{"\\u001b[31m": 1, ', 1)
+    subject = Subject(kind="network", text=text)
+    row = dataclasses.replace(SMALL.rows[0], kind="network", text=text, subject_id=subject.subject_id)
+    write_export(dataclasses.replace(SMALL, rows=(row,), samples=()), tmp_path / "table.csv")
+    message = complaint(tmp_path / "table.csv")
+    assert message.startswith("line 4, a row: architecture JSON has the unknown key ?[31m")
 
 
 @every_format

@@ -13,6 +13,8 @@ from typing import IO
 
 import pytest
 
+from search_space.errors import UsageError
+
 ROOT = Path(__file__).parents[2]
 
 COMMAND = '''
@@ -93,6 +95,11 @@ def test_every_family_of_errors_has_its_exit_code_and_three_lines(
     completed = _run(program, what)
     assert completed.returncode == exit_code
     assert completed.stderr.splitlines() == ([] if exit_code == 0 else ["a", "allowed: b", "fix: c"])
+
+
+def test_a_message_that_quotes_a_stranger_commands_no_terminal() -> None:
+    error = UsageError("the key \x1b[31m\x00red", allowed="one\u202eword", fix="größer als 1 °C")
+    assert str(error).splitlines() == ["the key ?[31m?red", "allowed: one?word", "fix: größer als 1 °C"]
 
 
 def test_a_bug_ends_with_its_type_and_a_file_that_holds_the_traceback(program: list[str]) -> None:
