@@ -26,6 +26,7 @@ from profilers.latency_rows import insert_or_ignore
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample, measurement_of
 from profilers.tables import CampaignRow, DeviceRow, LatencyRow, SampleRow
+from profilers.storage import snapshot_session
 from search_space.errors import UsageError
 
 _SAMPLE_FIELDS = tuple(field.name for field in dataclasses.fields(Sample))
@@ -59,7 +60,7 @@ def export_device(engine: Engine, device_name: str) -> LatencyExport:
             allowed=", ".join(names) or "nothing yet",
             fix="python -m profilers.measure measures a device",
         )
-    with Session(engine) as session:
+    with snapshot_session(engine) as session:  # a campaign may be adding rows
         return _joined([_export_version(session, device) for device in devices])
 
 
@@ -150,7 +151,7 @@ def import_table(engine: Engine, export: LatencyExport, *, replace: bool = False
         UsageError: Rows are here with other samples, and `replace` is not given.
     """
     LatencyTable(engine)  # makes the tables, or refuses those of another version
-    with Session(engine) as session, session.begin():
+    with snapshot_session(engine) as session:
         return tuple(_import_version(session, device_line, export, replace=replace) for device_line in export.devices)
 
 

@@ -15,6 +15,7 @@ import sqlalchemy
 from sqlalchemy import Engine, MetaData, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateColumn
 
 from profilers.defaults import DEFAULT_STORAGE
@@ -67,6 +68,17 @@ def display_url(url: str | URL) -> str:
     """The URL with stars for its password and without its query, the only form that may be printed or stored."""
     parsed_url = normalised_url(url) if isinstance(url, str) else url
     return parsed_url.set(query={}).render_as_string(hide_password=True)  # a query may hold a password as well
+
+
+@contextlib.contextmanager
+def snapshot_session(engine: Engine) -> Iterator[Session]:
+    """A session in one transaction that sees one state of the database, whatever others write meanwhile."""
+    with Session(engine) as session, session.begin():
+        if engine.dialect.name == "postgresql":
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        else:
+            session.execute(sqlalchemy.text("BEGIN"))  # sqlite3 by itself begins only when something is written
+        yield session
 
 
 def create_tables(engine: Engine, metadata: MetaData) -> None:

@@ -15,7 +15,7 @@ from profilers.measurement import Sample
 from profilers.storage import open_engine
 from profilers.subject import Subject
 from search_space.errors import UsageError
-from search_space.specs import BlockSpec
+from search_space.specs import BlockSpec, NormOutSpec
 from tests.profilers.exports import SUBJECTS, small_export
 
 
@@ -89,6 +89,29 @@ def test_a_table_in_another_database_is_the_same_table(
     }
     write_export(export_device(engine, device.name), tmp_path / f"again-{name}")
     assert (tmp_path / f"again-{name}").read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_an_export_holds_one_state_of_a_table_that_is_being_written(
+    engine: Engine, device: Device, small_specs: tuple[BlockSpec, ...]
+) -> None:
+    filled(engine, device, small_specs)
+    before = export_device(engine, device.name)
+    other_process = open_engine(engine.url.render_as_string(hide_password=False))
+    writer = LatencyTable(other_process)
+    campaign_id = writer.start_campaign(device, protocol="{}", environment=record_environment())
+    late = Subject.of_block(NormOutSpec(channels=8, size=32, norm_groups=4))
+    not_yet = [late]
+
+    @sqlalchemy.event.listens_for(engine, "after_cursor_execute")
+    def write_after_the_rows_were_read(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if not_yet and "FROM latency_rows" in statement:
+            writer.add_samples(device, {not_yet.pop(): samples_of(1.0)}, campaign_id=campaign_id)
+            writer.forget(device, [Subject.of_block(small_specs[0])])
+
+    assert export_device(engine, device.name) == before
+    assert not not_yet
+    assert late.subject_id in {row.subject_id for row in export_device(engine, device.name).rows}
+    other_process.dispose()
 
 
 def test_a_reason_travels_without_the_colours_of_a_terminal(
