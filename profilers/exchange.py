@@ -274,9 +274,9 @@ def _latency_row(line: RowLine, samples: Sequence[Sample]) -> LatencyRow:
         finished_at=line.finished_at,
     )
     if line.has_latency:
+        is_settled=line.status != "sampling",  # samples come with all that they are divided by
         measurement = measurement_of(samples)
         row.status = "measured" if measurement.is_stable else "unstable"
         row.median_ms = measurement.median_ms
         row.low_ms, row.high_ms = measurement.confidence_interval_ms()
-        row.is_settled = True  # its samples came with all that they are divided by
     return row

@@ -122,6 +122,20 @@ def test_a_reason_travels_without_the_colours_of_a_terminal(
     assert reasons == ["no such operator: ?[31m'add'\nat line 3"]
 
 
+def test_what_is_imported_needs_no_settling_unless_it_was_being_sampled(
+    engine: Engine, other_engine: Engine, device: Device, small_specs: tuple[BlockSpec, ...]
+) -> None:
+    filled(other_engine, device, small_specs)
+    import_table(engine, export_device(other_engine, device.name))
+    records = LatencyTable(engine).records(device, map(Subject.of_block, small_specs))
+    assert {record.status: record.is_settled for record in records.values()} == {
+        "measured": True,
+        "unstable": True,
+        "failed": True,
+        "sampling": False,
+    }
+
+
 def test_the_second_import_changes_nothing(engine: Engine, device: Device) -> None:
     export = small_export(device)
     import_table(engine, export)
