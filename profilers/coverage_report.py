@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from profilers.backends.registry import open_backend
 from profilers.device import Device
+from profilers.finding_device import FoundDevice, versions_in_table
 from profilers.latency_table import LatencyTable
 from profilers.subject import Subject
 from search_space.errors import UsageError
@@ -73,7 +74,7 @@ def device_coverages(
         specs: The blocks of the space.
         table: The latency table.
         space_name: How the space is called.
-        device_name: Only this device; by default every one that the table knows.
+        device_name: Only this device, or this version of one, by its id; by default every one that the table knows.
 
     Raises:
         UsageError: Neither this machine nor the table knows the device.
@@ -88,24 +89,30 @@ def _coverages_of_name(
 ) -> list[DeviceCoverage]:
     """One for the device as it is here now; where it is not here, one for each version that the table holds."""
     try:
-        subjects = [open_backend(name).device]
-        is_here = True
-    except UsageError:  # measured by somebody else, or its runtime is gone
-        subjects = [device for device in known if device.name == name]
-        is_here = False
-        if not subjects:
+        found = [FoundDevice(device=open_backend(name).device, is_here=True)]
+    except UsageError:  # an id, or measured by somebody else, or its runtime is gone
+        versions = versions_in_table(name, table)
+        if not versions:
             raise
+        found = [FoundDevice(device=version, is_here=_is_here(version)) for version in versions]
     return [
         _coverage(
-            device,
-            [other for other in known if other.name == device.name and other != device],
+            each.device,
+            [other for other in known if other.name == each.device.name and other != each.device],
             specs,
             table,
             space_name=space_name,
-            is_here=is_here,
+            is_here=each.is_here,
         )
-        for device in subjects
+        for each in found
     ]
+
+
+def _is_here(device: Device) -> bool:
+    try:
+        return open_backend(device.name).device == device
+    except UsageError:
+        return False
 
 
 def _coverage(

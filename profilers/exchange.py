@@ -22,11 +22,12 @@ from profilers.exchange_records import (
     RowLine,
     SampleLine,
 )
+from profilers.finding_device import versions_in_table
 from profilers.latency_rows import insert_or_ignore
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample, measurement_of
-from profilers.tables import CampaignRow, DeviceRow, LatencyRow, SampleRow
 from profilers.storage import snapshot_session
+from profilers.tables import CampaignRow, DeviceRow, LatencyRow, SampleRow
 from search_space.errors import UsageError
 
 _SAMPLE_FIELDS = tuple(field.name for field in dataclasses.fields(Sample))
@@ -47,14 +48,15 @@ class ImportReport:
 
 
 def export_device(engine: Engine, device_name: str) -> LatencyExport:
-    """Every row of every version of a device, ready for a file.
+    """Every row of every version of a device, or of the one version with this id, ready for a file.
 
     Raises:
-        UsageError: The table holds no device of this name.
+        UsageError: The table holds no device of this name or id.
     """
-    devices = [device for device in LatencyTable(engine).devices() if device.name == device_name]
+    table = LatencyTable(engine)
+    devices = versions_in_table(device_name, table)
     if not devices:
-        names = sorted({device.name for device in LatencyTable(engine).devices()})
+        names = sorted({device.name for device in table.devices()})
         raise UsageError(
             f"the table holds nothing of the device {device_name!r}",
             allowed=", ".join(names) or "nothing yet",
@@ -272,9 +274,9 @@ def _latency_row(line: RowLine, samples: Sequence[Sample]) -> LatencyRow:
         reason=line.reason,
         load_report=line.load_report,
         finished_at=line.finished_at,
+        is_settled=line.status != "sampling",  # samples come with all that they are divided by
     )
     if line.has_latency:
-        is_settled=line.status != "sampling",  # samples come with all that they are divided by
         measurement = measurement_of(samples)
         row.status = "measured" if measurement.is_stable else "unstable"
         row.median_ms = measurement.median_ms

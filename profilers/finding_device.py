@@ -35,11 +35,15 @@ def find_device(name: str, table: LatencyTable | None) -> FoundDevice:
     try:
         return FoundDevice(device=open_backend(name).device, is_here=True)
     except UsageError:
-        known = table.devices() if table is not None else ()
-        versions = [device for device in known if name in (device.name, device.device_id)]
+        versions = versions_in_table(name, table) if table is not None else ()
         if not versions:
             raise
     if len(versions) > 1:
         described = "; ".join(f"{version.device_id} ({version.runtime})" for version in versions)
         raise UsageError(f"the table holds {len(versions)} versions of {name}", allowed=described, fix="give an id")
     return FoundDevice(device=versions[0], is_here=False)
+
+
+def versions_in_table(name: str, table: LatencyTable) -> tuple[Device, ...]:
+    """Every version of a device that the table holds; one, if `name` is its id."""
+    return tuple(device for device in table.devices() if name in (device.name, device.device_id))

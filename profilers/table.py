@@ -27,7 +27,7 @@ class CoverageOptions:
     space: str = "tiny"
     """Search space: tiny, mid or snapgen."""
     device: str = ""
-    """Only this device; by default every one that the table knows."""
+    """Only this device, or the version of one with this id; by default every one that the table knows."""
     storage: str = DEFAULT_STORAGE
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
     json: bool = False
@@ -41,7 +41,7 @@ class AnomaliesOptions:
     space: str = "tiny"
     """Search space: tiny, mid or snapgen."""
     device: str = DEFAULT_DEVICE
-    """The device whose rows are looked at."""
+    """The device whose rows are looked at, or the id of another version of it."""
     storage: str = DEFAULT_STORAGE
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
     json: bool = False
@@ -55,7 +55,7 @@ class ExportOptions:
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The file; its ending, .parquet or .csv, decides the format."""
     device: str = DEFAULT_DEVICE
-    """The device, with every version of it that the table holds."""
+    """The device, with every version of it that the table holds, or the id of one version."""
     storage: str = DEFAULT_STORAGE
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
     json: bool = False

@@ -86,6 +86,19 @@ def test_a_device_that_is_elsewhere_is_reported_version_by_version(
         assert not coverage_lines(coverage)[-1].startswith("fix")
 
 
+def test_a_version_of_a_device_that_is_here_is_reported_by_its_id(
+    engine: Engine, small_specs: tuple[BlockSpec, ...]
+) -> None:
+    table, now = LatencyTable(engine), ExactBackend().device
+    before = dataclasses.replace(now, runtime="exact 0")
+    measure(table, now, small_specs[0], *[1.0] * 6)
+    measure(table, before, small_specs[1], *[1.0] * 6)
+    for device, other, is_here in ((before, now, False), (now, before, True)):
+        (coverage,) = device_coverages(small_specs, table, space_name="small", device_name=device.device_id)
+        assert (coverage.device, coverage.is_here) == (device, is_here)
+        assert [version.device for version in coverage.other_versions] == [other]
+
+
 def test_all_devices_of_the_table_are_reported(
     engine: Engine, device: Device, small_specs: tuple[BlockSpec, ...]
 ) -> None:

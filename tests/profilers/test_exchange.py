@@ -192,6 +192,7 @@ def test_rows_of_another_version_stay_apart(engine: Engine, device: Device) -> N
         device.device_id,
         newer.device_id,
     }
+    assert export_device(engine, newer.device_id) == small_export(newer, medians_ms=(7.0,))
 
 
 def test_stability_is_derived_not_believed(engine: Engine, device: Device) -> None:
