@@ -37,7 +37,7 @@ def checked_export(numbered_cells: Iterable[tuple[int, Mapping[str, Cell]]]) -> 
     lines: dict[type[Line], list[Any]] = {kind: [] for kind in LINE_KINDS.values()}
     for count, (number, cells) in enumerate(numbered_cells, start=1):
         if count > MAX_LINES:
-            raise UsageError(f"more than {MAX_LINES:,} lines", fix="export fewer devices into one file")
+            raise UsageError(f"more than {MAX_LINES:,} lines", fix="export one version of the device, by its id")
         line = _line(number, cells)
         lines[type(line)].append(line)
     export = LatencyExport(**{f"{kind.record}s": tuple(found) for kind, found in lines.items()})

@@ -7,27 +7,33 @@ import dataclasses
 import os
 from pathlib import Path
 
-from profilers.exchange_checks import checked_export
+from profilers.exchange_checks import MAX_LINES, checked_export
 from profilers.exchange_csv import COLUMNS, EXCHANGE_VERSION, Cell, cells_of_csv, csv_lines
-from profilers.exchange_parquet import csv_of_parquet, parquet_content
+from profilers.exchange_parquet import MAX_CSV_BYTES, csv_of_parquet, parquet_content
 from profilers.exchange_records import LatencyExport, Line
 from search_space.errors import UsageError
 
-MAX_FILE_BYTES = 256 * 2**20
+MAX_FILE_BYTES = MAX_CSV_BYTES  # parquet, which is smaller, is read as CSV
 
 
 def write_export(export: LatencyExport, path: Path) -> None:
     """Writes the file whole or not at all.
 
     Raises:
-        UsageError: The name ends with neither `.parquet` nor `.csv`, or the file cannot be written.
+        UsageError: The name ends with neither `.parquet` nor `.csv`, the file would be larger than `read_export` reads,
+            or it cannot be written.
     """
     is_parquet = _is_parquet(path)
-    lines = map(_cells, export.lines)
+    lines = [_cells(line) for line in export.lines]
+    content = b"".join(csv_lines([list(COLUMNS), *([cells.get(name) for name in COLUMNS] for cells in lines)]))
+    if len(lines) > MAX_LINES or len(content) > MAX_FILE_BYTES:
+        raise UsageError(
+            f"the export has {len(lines):,} lines, which are {len(content) / 2**20:.0f} MiB as CSV",
+            allowed=f"{MAX_LINES:,} lines and {MAX_FILE_BYTES // 2**20} MiB, as much as an import reads",
+            fix="--device and an id that profilers.table coverage prints export one version of the device",
+        )
     if is_parquet:
         content = parquet_content(lines)
-    else:
-        content = b"".join(csv_lines([list(COLUMNS), *([cells.get(name) for name in COLUMNS] for cells in lines)]))
     partial = path.with_name(f"{path.name}.part")
     try:
         partial.write_bytes(content)
@@ -66,5 +72,7 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", fix="check the path") from None
     if len(content) > MAX_FILE_BYTES:
-        raise UsageError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MiB", fix="export one device into one file")
+        raise UsageError(
+            f"{path} is larger than {MAX_FILE_BYTES // 2**20} MiB", fix="export one version of the device, by its id"
+        )
     return content

@@ -350,6 +350,17 @@ def test_files_and_lines_have_a_limit(tmp_path: Path, name: str, monkeypatch: py
         read_export(tmp_path / name)
 
 
+@every_format
+@pytest.mark.parametrize("limit", ["MAX_FILE_BYTES", "MAX_LINES"])
+def test_what_an_import_would_refuse_is_not_written(
+    tmp_path: Path, name: str, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange_files, limit, 5)
+    with pytest.raises(UsageError, match="as much as an import reads"):
+        write_export(SMALL, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     for path, words in (
         (tmp_path / "absent.csv", "there is no file"),
