@@ -44,12 +44,6 @@ class TransferOptions:
             raise UsageError(f"--networks {self.networks} was given", allowed=f"at least {MIN_NETWORKS}")
         if self.validate and self.validate < MIN_VALIDATE:
             raise UsageError(f"--validate {self.validate} was given", allowed=f"0, or at least {MIN_VALIDATE}")
-        if self.source == self.target:
-            raise UsageError(
-                f"{self.source} was given twice",
-                allowed="two different devices",
-                fix=f"python -m profilers.check --device {self.source} corrects a device by its own networks",
-            )
 
 
 def transfer(options: TransferOptions) -> None:

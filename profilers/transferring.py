@@ -32,6 +32,7 @@ from profilers.finding_device import find_device
 from profilers.latency_table import LatencyTable
 from profilers.noise_floor import TOO_BUSY, agreement_within_noise, is_quiet, noise_floor_percent
 from profilers.protocol import Protocol
+from search_space.errors import UsageError
 from search_space.space import SearchSpace, distinct_archs
 
 NUM_CANDIDATES = 200
@@ -78,10 +79,16 @@ def transfer_space(
 
     Raises:
         MissingLatencyError: The source's table lacks a block of the space.
-        UsageError: The target is not here, and the table holds too few of its networks.
+        UsageError: Both are one device, or the target is not here and the table holds too few of its networks.
     """
     table = LatencyTable(engine)
     source, target = find_device(source_name, table).device, find_device(target_name, table)
+    if source == target.device:
+        raise UsageError(
+            f"{source_name} and {target_name} were given, which are one device",
+            allowed="two different devices",
+            fix=f"python -m profilers.check --device {source_name} corrects a device by its own networks",
+        )
     if target.is_here:
         drawn = distinct_archs(space, num_validate + NUM_CANDIDATES, seed)
         usual, candidates = drawn[:num_validate], drawn[num_validate:]

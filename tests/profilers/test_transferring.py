@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from profilers.backends.registry import open_backend
 from profilers.checking import measure_networks
 from profilers.correction import GROUPS
+from profilers.defaults import DEFAULT_DEVICE
 from profilers.device import Device
 from profilers.estimating import MissingLatencyError, estimate
 from profilers.latency_table import LatencyTable
@@ -16,7 +17,6 @@ from profilers.protocol import Protocol
 from profilers.roofline.calibration import stored_calibration
 from profilers.storage import open_engine
 from profilers.subject import Subject
-from profilers.transfer import TransferOptions
 from profilers.transferring import TransferReport, json_document, markdown, most_different, text, transfer_space
 from search_space.errors import UsageError
 from search_space.space import distinct_archs
@@ -131,6 +131,14 @@ def test_the_target_need_not_be_here_when_it_measured_networks(sqlite_engine: En
     assert found.latency_ms == pytest.approx(measured.median_ms, rel=0.2)
 
 
-def test_a_device_is_not_transferred_to_itself() -> None:
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        (SOURCE, SOURCE),
+        (SOURCE, open_backend(SOURCE).device.device_id),
+        (DEFAULT_DEVICE, f"{DEFAULT_DEVICE}:threads=1"),
+    ],
+)
+def test_a_device_is_not_transferred_to_itself_whatever_it_is_called(engine: Engine, source: str, target: str) -> None:
     with pytest.raises(UsageError, match="two different devices"):
-        TransferOptions(source="exact", target="exact")
+        transfer_space(TINY, source, target, engine)
