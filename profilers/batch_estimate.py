@@ -1,9 +1,8 @@
 """The latency of very many architectures at once: look-ups and additions over rows of decisions.
 
 Walking a network costs a few tenths of a millisecond, so a loop over networks ends at a few thousand a second. But what
-a block is depends on few decisions: a residual block on the widths of its stage and its neighbours, on numbers of
-blocks and on the convolution; a transformer on its path and on what its stage shares. So a network's latency is a sum
-of one number for each of these groups of decisions, and each number can be looked up by the options that were taken:
+a block is depends on few decisions, those of its group in `search_space.block_groups`. So a network's latency is a sum
+of one number for each group, and each number can be looked up by the options that were taken:
 
     model = LatencyModel(SpaceEncoding.of(space), blocks)
     model.predict(model.encoding.sample(100_000, seed=0))
@@ -13,8 +12,7 @@ other estimate; from then on it costs an addition. `estimate_batch` is for archi
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy
 from numpy.typing import NDArray
@@ -23,50 +21,30 @@ from profilers.agreement import FloatArray
 from profilers.encoding import Codes, SpaceEncoding
 from profilers.estimating import BlockLatencies
 from search_space.arch import ArchConfig
-from search_space.space import SearchSpace
-from search_space.specs import BlockSpec
+from search_space.block_groups import BlockGroup, block_groups
 from search_space.walk import walk
-
-_SHARED = ("head_dim", "kv_sharing", "qk_norm", "rope", "norm_replacement", "feed_forward", "feed_forward_expansion")
-_CONVOLUTION = ("convolution", "full_kernel", "separable_kernel", "separable_expansion", "hidden_width")
 
 
 def estimate_batch(archs: Sequence[ArchConfig], blocks: BlockLatencies) -> FloatArray:
-    """The latencies of any architectures, `[num_archs]`, as counts of blocks times their latencies.
+    """The latencies of any architectures in milliseconds, `[num_archs]`; equal to `estimate`.
 
     Raises:
         MissingLatencyError: A block of one of them is not among the known ones.
     """
-    columns: dict[BlockSpec, int] = {}
-    rows, indices = [], []
-    for row, arch in enumerate(archs):
-        for block in walk(arch):
-            if block.spec not in blocks.known:
-                raise blocks.missing_error(walk(arch))
-            rows.append(row)
-            indices.append(columns.setdefault(block.spec, len(columns)))
-    counts = numpy.zeros((len(archs), len(columns)))
-    numpy.add.at(counts, (rows, indices), 1)
-    latencies_ms: FloatArray = counts @ numpy.array([blocks.known[spec].latency_ms for spec in columns])
+    latencies_ms = numpy.empty(len(archs))
+    for index, arch in enumerate(archs):
+        placed = walk(arch)
+        try:
+            latencies_ms[index] = math.fsum(blocks.known[block.spec].latency_ms for block in placed)
+        except KeyError:
+            raise blocks.missing_error(placed) from None
     return latencies_ms
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Group:
-    """Blocks that the same decisions decide."""
-
-    prefixes: tuple[str, ...]
-    """How the names of these blocks begin; empty for the blocks that belong to no other group."""
-    decisions: tuple[str, ...]
-    """What decides them."""
-    repeated_by: str | None = None
-    """The decision that says how often they stand there, all alike; None: the decisions above decide that too."""
 
 
 class _LookUp:
     """The milliseconds of one group of blocks, by the options that were taken; NaN until they are entered."""
 
-    def __init__(self, group: _Group, encoding: SpaceEncoding) -> None:
+    def __init__(self, group: BlockGroup, encoding: SpaceEncoding) -> None:
         names = [name for name in group.decisions if name in encoding.columns]
         radices = [len(encoding.values[name]) for name in names]
         self._columns = [encoding.columns[name] for name in names]
@@ -96,7 +74,7 @@ class LatencyModel:
         """Takes the columns of a space and the latencies of (at least) the blocks it will be asked for."""
         self.encoding = encoding
         self._blocks = blocks
-        self._groups = tuple(_groups(encoding.space))
+        self._groups = block_groups(len(encoding.space.stages))
         self._look_ups = [_LookUp(group, encoding) for group in self._groups]
         self._group_of_name: dict[str, int] = {}
 
@@ -132,32 +110,3 @@ class LatencyModel:
             belongs = (index for index, group in enumerate(self._groups) if block_name.startswith(group.prefixes))
             self._group_of_name[block_name] = next(belongs, len(self._groups) - 1)
         return self._group_of_name[block_name]
-
-
-def _groups(space: SearchSpace) -> Iterator[_Group]:
-    """The groups of blocks of a space; the last takes what is left: the first and last layers and the embeddings."""
-    last = len(space.stages) - 1
-    for index in range(len(space.stages)):
-        stage, down, up = f"stage{index}", f"down_blocks.{index}", f"up_blocks.{last - index}"
-        near = [f"stage{other}.channels" for other in (index - 1, index, index + 1)]
-        blocks = [f"{stage}.down_blocks", f"{stage}.up_blocks"]
-        shared = [f"{stage}.{name}" for name in _SHARED]
-        around = ["interface", "projection", f"{stage}.channels"]
-        mid = ["mid.layout"] if index == last else []
-        yield _Group(
-            prefixes=(f"{down}.resnets", f"{up}.resnets", *(["mid_block.resnets"] if mid else [])),
-            decisions=("time_embedding_width", *near, *blocks, *mid, *(f"{stage}.{name}" for name in _CONVOLUTION)),
-        )
-        for way, name in (("down", down), ("up", up)):
-            yield _Group(
-                prefixes=(f"{name}.attentions",),
-                decisions=(*around, f"{stage}.{way}_depth", f"{stage}.{way}_attention", *shared),
-                repeated_by=f"{stage}.{way}_blocks",
-            )
-        if mid:
-            yield _Group(prefixes=("mid_block.attentions",), decisions=(*around, *mid, *shared))
-        yield _Group(
-            prefixes=(f"{down}.downsamplers", f"{up}.upsamplers"),
-            decisions=(f"{stage}.channels", "downsampler", "upsampler"),
-        )
-    yield _Group(prefixes=(), decisions=("interface", "time_embedding_width", "stage0.channels"))

@@ -19,6 +19,7 @@ from search_space.arch import (
     ProjectionKind,
     canonical,
 )
+from search_space.block_groups import block_groups
 from search_space.decisions import (
     All,
     Choice,
@@ -192,13 +193,11 @@ def decisions_of(arch: ArchConfig, space: SearchSpace) -> dict[str, Value]:
 def reachable_specs(space: SearchSpace) -> tuple[BlockSpec, ...]:
     """Every spec that some architecture of the space has, ordered by key.
 
-    What a block is depends on few decisions: a residual block on the channels of its stage and its neighbours, on
-    numbers of blocks and its convolution; a transformer on its path and what its stage shares. Varying each of these
-    groups by itself reaches every spec.
+    What a block is depends on few decisions, so varying those of each group of blocks by themselves reaches every spec.
     """
     found: set[BlockSpec] = set()
-    for names in _spec_deciding_groups(space):
-        for decisions in variations(space.tree, names):
+    for group in block_groups(len(space.stages)):
+        for decisions in variations(space.tree, set(group.decisions)):
             found.update(block_specs(_arch(space, decisions)))
     return tuple(sorted(found, key=spec_key))
 
@@ -256,23 +255,3 @@ def _mid(layout: str) -> PathConfig:
 def _layout_name(layout: tuple[int, ...]) -> str:
     """`(1, 0)`, a residual block, a transformer block and a residual block, is called `1-0`."""
     return "-".join(map(str, layout)) or "none"
-
-
-def _spec_deciding_groups(space: SearchSpace) -> list[set[str]]:
-    """Sets of decisions such that every spec is decided by one of them."""
-    everywhere = {"interface", "time_embedding_width"}
-    groups = [everywhere | {"stage0.channels"}]
-    for index in range(len(space.stages)):
-        name = f"stage{index}"
-        mid = {"mid.layout"} if index == len(space.stages) - 1 else set[str]()
-        adjacent = {f"stage{near}.channels" for near in (index - 1, index, index + 1)}
-        blocks = {f"{name}.down_blocks", f"{name}.up_blocks"}
-        convolutions = {"convolution", "full_kernel", "separable_kernel", "separable_expansion", "hidden_width"}
-        shared = {"head_dim", "kv_sharing", "qk_norm", "rope", "norm_replacement"}
-        shared |= {"feed_forward", "feed_forward_expansion"}
-        transformers = {"interface", "projection", f"{name}.channels"} | {f"{name}.{item}" for item in shared}
-        groups.append({"time_embedding_width"} | mid | adjacent | blocks | {f"{name}.{item}" for item in convolutions})
-        groups += [transformers | {f"{name}.{way}_depth", f"{name}.{way}_attention"} for way in ("down", "up")]
-        groups.append(transformers | mid)
-        groups.append({f"{name}.channels", "downsampler", "upsampler"})
-    return groups
