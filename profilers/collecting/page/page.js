@@ -15,18 +15,30 @@ let startedDone;
 async function main() {
   const token = location.hash.slice(1) || sessionStorage.getItem(TOKEN);
   history.replaceState(null, "", "/"); // the link works once; nobody needs to read it from the address bar
-  const stored = JSON.parse(localStorage.getItem(STORED));
-  await fillChoices();
-  if (stored && (!token || token === stored.token)) {
-    element("start").textContent = "Go on";
-    await run(stored, () => ask("/api/job", { sessionKey: stored.sessionKey }));
-  } else if (token) {
+  if (token) {
     sessionStorage.setItem(TOKEN, token);
-    element("start").disabled = false;
     element("start").onclick = () => claim(token);
+  }
+  await fillChoices();
+  const stored = JSON.parse(localStorage.getItem(STORED));
+  if (stored && (!token || token === stored.token)) {
+    await goOn(stored);
+  } else if (token) {
+    if (stored) {
+      element("go-on").hidden = false;
+      element("go-on").onclick = () => goOn(stored);
+      say("This browser has begun another job. Go on with that, or start the new one and leave it behind.");
+    }
+    setControls({ disabled: false });
   } else {
     say("Open the whole link, as it stands in the terminal.");
   }
+}
+
+function goOn(session) {
+  localStorage.setItem(STORED, JSON.stringify(session)); // a link that was refused may have taken its place
+  element("go-on").hidden = true;
+  return run(session, () => ask("/api/job", { sessionKey: session.sessionKey }));
 }
 
 async function fillChoices() {
@@ -81,12 +93,14 @@ async function run(session, open) {
   const isRunning = new AbortController();
   setControls({ disabled: true });
   let job;
+  let runner;
   try {
     await keepAwake(isRunning.signal);
     show({ text: "loading the runtime" });
-    const runner = await Runner.open(session);
+    runner = await Runner.open(session);
     runner.timesSingleRuns = session.timesSingleRuns ?? runner.timesSingleRuns; // as the job's other samples were taken
     job = await open(runner);
+    element("go-on").hidden = true;
     sessionStorage.removeItem(TOKEN);
     startedMs = performance.now();
     startedDone = job.num_done;
@@ -101,13 +115,14 @@ async function run(session, open) {
     if (!canGoOn) setControls({ disabled: !sessionStorage.getItem(TOKEN) });
     say(`It stopped: ${error.message}${canGoOn ? ". Reload this page to go on." : ""}`);
   } finally {
+    runner?.close();
     isRunning.abort();
     await wakeLock?.release();
   }
 }
 
 function setControls({ disabled }) {
-  for (const id of ["start", "provider", "threads", "model"]) element(id).disabled = disabled;
+  for (const id of ["start", "go-on", "provider", "threads", "model"]) element(id).disabled = disabled;
 }
 
 function show({ job, numNew = 0, text }) {

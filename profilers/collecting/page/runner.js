@@ -16,7 +16,7 @@ export class Runner {
       runner.timesSingleRuns = isIsolated && clockMs <= EXACT_CLOCK_MS; // or a run of 0.1 ms would be known to 10 %
       runner.minSampleS = Math.max(shortestMs, CLOCK_STEPS_PER_SAMPLE * clockMs) / 1000;
     } catch (error) {
-      runner.#worker.terminate();
+      runner.close();
       throw error;
     }
     return runner;
@@ -50,6 +50,11 @@ export class Runner {
 
   drop(slot) {
     return this.#ask("drop", { slot });
+  }
+
+  // Ends the worker, with all that it has loaded.
+  close() {
+    this.#worker.terminate();
   }
 
   // Runs until the block is warm; gives how many runs a sample needs for the clock.

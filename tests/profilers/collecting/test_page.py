@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from profilers.collecting.headless_chromium import ChromiumPage
+from profilers.collecting.jobs import JobStore
+from profilers.collecting.secrets_and_limits import new_secret
 from tests.profilers.collecting.conftest import HAS_CHROMIUM, HAS_RUNTIME
+from tests.profilers.collecting.driven_page import STATUS, follow, stand_in_page, start, wait_for
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (HAS_CHROMIUM and HAS_RUNTIME), reason="needs chromium and scripts/install_browser_runtime"),
-]
-STATUS = "document.getElementById('status').textContent"
+pytestmark = pytest.mark.skipif(
+    not (HAS_CHROMIUM and HAS_RUNTIME), reason="needs chromium and scripts/install_browser_runtime"
+)
 
 
 def collect(folder: Path, *arguments: str) -> list[str]:
@@ -42,25 +44,6 @@ def collecting(folder: Path, *arguments: str) -> Iterator[tuple[ChromiumPage, Ca
     assert process.returncode == 0
 
 
-def start(page: ChromiumPage, *, before: str = "") -> None:
-    """Taps Start as soon as it can be, after some JavaScript."""
-    for _ in range(100):
-        if page.evaluate("document.getElementById('start')?.disabled === false"):
-            break
-        time.sleep(0.1)
-    page.evaluate(f"{before}; document.getElementById('start').click()")
-
-
-def wait_for(page: ChromiumPage, pattern: str) -> str:
-    """Waits until the page's status says this."""
-    for _ in range(900):
-        status = str(page.evaluate(STATUS))
-        if re.search(pattern, status):
-            return status
-        time.sleep(0.1)
-    raise AssertionError(f"{status!r} instead of {pattern!r}")
-
-
 def wait_until_still(page: ChromiumPage) -> str:
     """Waits until the page's status stays the same for two seconds, which hold many rounds."""
     for _ in range(15):
@@ -72,10 +55,11 @@ def wait_until_still(page: ChromiumPage) -> str:
 
 
 BREAKS_ONCE = """
-const count = {worker: 0, claim: 0, models: 0, portions: 0};
+const count = {worker: 0, ended: 0, claim: 0, models: 0, portions: 0};
 const real = {Worker, fetch: fetch.bind(self)};
 self.Worker = class extends real.Worker {
   constructor(url, options) { super(count.worker++ ? url : "/missing.js", options); }
+  terminate() { count.ended++; super.terminate(); }
 };
 self.fetch = async (path, options) => {
   if (path === "/api/portions" && !count.portions++) return real.fetch(path, {...options, body: "{}"});
@@ -87,6 +71,7 @@ self.count = count;
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_what_breaks_once_costs_neither_the_link_nor_the_job(tmp_path: Path) -> None:
     """A runtime that does not start, a server that fails, a portion that is refused."""
@@ -96,6 +81,7 @@ def test_what_breaks_once_costs_neither_the_link_nor_the_job(tmp_path: Path) -> 
         assert page.evaluate("count.claim") == 0
         start(page)
         wait_for(page, "stopped: this browser does not tell which model it runs on")
+        assert page.evaluate("count.worker") == page.evaluate("count.ended") == 2, "what cannot go on holds no runtime"
         page.evaluate("document.getElementById('model').value = 'A (test) phone'")
         start(page)
         wait_for(page, "Done")
@@ -112,6 +98,7 @@ document.dispatchEvent(new Event("visibilitychange"));
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_phone_opens_the_link_and_is_in_the_table_when_accepted(tmp_path: Path) -> None:
     with collecting(tmp_path, "--blocks", "3", "--networks", "1", "--name", "browser-test") as (page, outcome):
@@ -137,3 +124,46 @@ def test_a_phone_opens_the_link_and_is_in_the_table_when_accepted(tmp_path: Path
     listed = subprocess.run(collect(tmp_path, "--list"), capture_output=True, text=True, check=True)
     (job,) = json.loads(listed.stdout)["jobs"]
     assert (job["status"], job["device"]) == ("accepted", "browser-test")
+
+
+def begin_job(page: ChromiumPage, store: JobStore) -> None:
+    """A job that the page has claimed and comes no further with."""
+    job, token = store.create(space="tiny", device_name="browser-old", max_blocks=1)
+    follow(page, token)
+    start(page, before="localStorage.setItem('isStuck', 1)")
+    for _ in range(100):
+        if store.job(job.job_id).status == "collecting":
+            return
+        time.sleep(0.1)
+    raise AssertionError("the page did not claim its job")
+
+
+@pytest.mark.parametrize(("button", "device_name"), [("go-on", "browser-old"), ("start", "browser-new")])
+def test_a_new_link_asks_before_it_replaces_a_job_that_was_begun(
+    collecting_engine: Engine, store: JobStore, button: str, device_name: str
+) -> None:
+    with stand_in_page(collecting_engine) as page:
+        begin_job(page, store)
+        _, token = store.create(space="tiny", device_name="browser-new", max_blocks=1)
+        follow(page, token)
+        wait_for(page, "has begun another job")
+        page.evaluate("localStorage.removeItem('isStuck')")
+        assert page.evaluate("document.getElementById('go-on').checkVisibility()")
+        page.evaluate(f"document.getElementById('{button}').click()")
+        wait_for(page, "Done")
+        assert not page.evaluate("document.getElementById('go-on').checkVisibility()")
+    complete = [job.device_name for job in store.jobs() if job.status == "complete"]
+    assert complete == [device_name]
+
+
+def test_a_claim_that_never_arrived_is_made_again(collecting_engine: Engine, store: JobStore) -> None:
+    job, token = store.create(space="tiny", device_name="browser-test", max_blocks=1)
+    lost = json.dumps({"token": token, "sessionKey": new_secret(), "provider": "wasm", "threads": 1})
+    with stand_in_page(collecting_engine) as page:
+        page.evaluate(f"localStorage.setItem('snapnas-session', '{lost}')")
+        follow(page, token)
+        wait_for(page, "stopped: no job is open under this link")
+        assert page.evaluate("calls") == [["open"], ["close"]], "what cannot go on holds no runtime"
+        start(page)
+        wait_for(page, "Done")
+    assert store.job(job.job_id).status == "complete"
