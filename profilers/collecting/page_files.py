@@ -10,7 +10,16 @@ from profilers.backends.abstract import DeviceUnavailableError
 FOLDER = Path(__file__).resolve().parent / "page"
 _RUNTIME = "node_modules/onnxruntime-web"
 
-_PAGE_FILES = ("index.html", "page.js", "portions.js", "runner.html", "runner.js", "runner_worker.js", "style.css")
+_PAGE_FILES = (
+    "deaths.js",
+    "index.html",
+    "page.js",
+    "portions.js",
+    "runner.html",
+    "runner.js",
+    "runner_worker.js",
+    "style.css",
+)
 _RUNTIME_FILES = (
     "ort.wasm.min.mjs",
     "ort-wasm-simd-threaded.mjs",

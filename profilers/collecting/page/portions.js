@@ -2,10 +2,11 @@
 //
 // The server decides what comes next, so this holds nothing that a reload could lose but the session key.
 
+import { Deaths } from "./deaths.js";
+
 const RETRY_DELAYS_MS = [1000, 2000, 4000, 8000, 15000, 30000];
 const SENTINEL = "sentinel";
-const LOADING = "snapnas-loading"; // {key, deaths}: the block that is being loaded, in case the page dies of it
-const MAX_DEATHS = 2; // the first one may have been a reload
+const MAX_DEATHS = 2; // of one block; the first one may have been a reload
 const MAX_REFUSALS = 3; // of portions, one after another
 
 export class Refusal extends Error {
@@ -37,6 +38,7 @@ export async function ask(path, { method = "GET", body, sessionKey, as = "json" 
 
 // Works on the job until the server asks for nothing more. `show` gets what is happening.
 export async function measure(job, { sessionKey, runner, show }) {
+  const deaths = new Deaths(job.plan_id);
   const numRuns = new Map(); // key -> runs of a sample; has the blocks that are loaded
   const download = (key) => ask(`/api/models/${key}`, { sessionKey, as: "arrayBuffer" });
   const load = async (slot, model) => {
@@ -54,8 +56,8 @@ export async function measure(job, { sessionKey, runner, show }) {
       }
       group = job.work.group_index;
     }
-    const failures = await loadBlocks(job.work.keys, { download, load, runner, numRuns, show });
-    const portion = await measurePortion(job, { runner, numRuns, failures, show });
+    const failures = await loadBlocks(job.work.keys, { deaths, download, load, runner, numRuns, show });
+    const portion = await measurePortion(job, { deaths, runner, numRuns, failures, show });
     show({ job, text: "sending" });
     try {
       job = await ask("/api/portions", { method: "POST", body: portion, sessionKey });
@@ -70,42 +72,52 @@ export async function measure(job, { sessionKey, runner, show }) {
 }
 
 // Loads the blocks that are not loaded yet; gives the reasons of those that cannot be.
-async function loadBlocks(keys, { download, load, runner, numRuns, show }) {
+async function loadBlocks(keys, { deaths, download, load, runner, numRuns, show }) {
   const failures = new Map();
-  const left = JSON.parse(localStorage.getItem(LOADING)); // this page died while it loaded that block
   for (const [index, key] of keys.entries()) {
     if (numRuns.has(key)) continue;
     show({ text: `loading model ${index + 1} of ${keys.length}` });
-    const deaths = left?.key === key ? left.deaths + 1 : 0;
-    if (deaths >= MAX_DEATHS) {
+    if (deaths.of(key) >= MAX_DEATHS) {
       failures.set(key, "the page died while it loaded this block");
       continue;
     }
-    const model = await download(key); // what cannot be had now is no failure of the block
-    localStorage.setItem(LOADING, JSON.stringify({ key, deaths }));
+    deaths.set(key, deaths.of(key) + 1); // in case it does: a large model may be too much before it is all here
+    let model;
+    try {
+      model = await download(key);
+    } catch (error) {
+      deaths.forget(key); // what cannot be had now is no failure of the block
+      throw error;
+    }
     try {
       await load(key, model);
     } catch (error) {
-      await startAfreshIfBroken(runner, { key, deaths });
+      await startAfreshIfBroken(runner);
       failures.set(key, plainText(error.message));
     }
-    localStorage.removeItem(LOADING);
+    deaths.forget(key);
   }
   return failures;
 }
 
-// A runtime that ran out of memory may fail everything from then on: then the block is to blame, and the page reloads.
-async function startAfreshIfBroken(runner, loading) {
+// A runtime that ran out of memory may fail everything from then on: then the page reloads, and the block has a death.
+async function startAfreshIfBroken(runner) {
   try {
     await runner.run(SENTINEL, 1);
   } catch {
-    localStorage.setItem(LOADING, JSON.stringify(loading));
     location.reload();
     await new Promise(() => {}); // nothing more happens on this page
   }
 }
 
-async function measurePortion(job, { runner, numRuns, failures, show }) {
+// What to do about a block that was loaded and does not run: if the runtime is broken it is not tried again.
+async function startAfreshWithout(key, { deaths, runner }) {
+  deaths.set(key, MAX_DEATHS);
+  await startAfreshIfBroken(runner);
+  deaths.forget(key);
+}
+
+async function measurePortion(job, { deaths, runner, numRuns, failures, show }) {
   const { work, sentinel } = job;
   const beganMs = performance.now();
   const probes = [];
@@ -129,8 +141,8 @@ async function measurePortion(job, { runner, numRuns, failures, show }) {
       return [
         await probe(),
         runner.timesSingleRuns
-          ? await inTurn(keys, { runner, failures, numPasses: job.num_passes })
-          : await looped(keys, { runner, failures, numRuns }),
+          ? await inTurn(keys, { deaths, runner, failures, numPasses: job.num_passes })
+          : await looped(keys, { deaths, runner, failures, numRuns }),
       ];
     });
     probes.push(before);
@@ -171,7 +183,7 @@ async function inView(take) {
 
 // One run at a time, each right after another block's run: in a loop a block would find its weights in the innermost
 // cache, where they never are inside a network. The first pass is not timed.
-async function inTurn(keys, { runner, failures, numPasses }) {
+async function inTurn(keys, { deaths, runner, failures, numPasses }) {
   const taken = new Map(keys.map((key) => [key, { key, runsS: [] }]));
   for (let pass = 0; pass <= numPasses; pass++) {
     await runner.run(SENTINEL, 1); // so that a block that is left alone does not follow itself
@@ -183,7 +195,7 @@ async function inTurn(keys, { runner, failures, numPasses }) {
         sample.startMs ??= startMs;
         sample.runsS.push(seconds);
       } catch (error) {
-        await startAfreshIfBroken(runner, { key, deaths: MAX_DEATHS - 1 });
+        await startAfreshWithout(key, { deaths, runner });
         failures.set(key, plainText(error.message));
         taken.delete(key);
       }
@@ -204,13 +216,13 @@ function median(values) {
 }
 
 // In a loop that is long enough for a clock that the browser blurs.
-async function looped(keys, { runner, failures, numRuns }) {
+async function looped(keys, { deaths, runner, failures, numRuns }) {
   const taken = [];
   for (const key of keys) {
     try {
       taken.push({ key, runs: numRuns.get(key), ...(await runner.sample(key, numRuns.get(key))) });
     } catch (error) {
-      await startAfreshIfBroken(runner, { key, deaths: MAX_DEATHS - 1 });
+      await startAfreshWithout(key, { deaths, runner });
       failures.set(key, plainText(error.message));
     }
   }
