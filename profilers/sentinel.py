@@ -7,8 +7,9 @@ where a campaign has too few blocks of its own to run in turn (see `profilers.ti
 
 import bisect
 import dataclasses
+import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from profilers.protocol import Protocol
 from profilers.subject import Subject
@@ -31,6 +32,15 @@ SENTINEL = Subject.of_block(_SPEC)
 COMPANIONS = tuple(
     Subject.of_block(dataclasses.replace(_SPEC, time_width=_SPEC.time_width + 8 * step)) for step in range(1, 16)
 )
+
+
+def between_probes(order: Sequence[Subject], protocol: Protocol) -> Iterator[list[Subject]]:
+    """What is sampled from one look at the sentinel to the next: some blocks, or one network, which takes long."""
+    for _, same in itertools.groupby(order, key=lambda subject: subject.kind):
+        subjects = list(same)
+        step = 1 if subjects[0].kind == "network" else protocol.sentinel_every
+        for start in range(0, len(subjects), step):
+            yield subjects[start : start + step]
 
 
 def local_sentinels_ms(probes_ms: Sequence[float], probe_positions: Sequence[int], *, num_samples: int) -> list[float]:

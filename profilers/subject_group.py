@@ -8,13 +8,12 @@ alike: measured to their end one portion after another, the networks of four por
 table holds of a subject already counts, so a group that is taken up again goes on where it stopped.
 """
 
-import itertools
 import logging
 import random
 import shutil
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from profilers.backends.abstract import AbstractBackend
@@ -26,7 +25,7 @@ from profilers.measurement import Sample
 from profilers.memory import portions, reason_not_to_fit
 from profilers.preparing import prepare_all
 from profilers.protocol import ROUNDS_PER_LOOK, Protocol, is_finished
-from profilers.sentinel import COMPANIONS, SENTINEL, has_moved, local_sentinels_ms
+from profilers.sentinel import COMPANIONS, SENTINEL, between_probes, has_moved, local_sentinels_ms
 from profilers.subject import Subject
 from profilers.thermal import Thermometer
 from profilers.worker_client import SubjectError, Worker, WorkerDiedError
@@ -205,27 +204,19 @@ class SubjectGroup:
         probes_ms, probe_positions = [], []
         yardstick_ratios = []
         num_taken = 0
-        for between_probes in self._between_probes(order):
+        for chunk in between_probes(order, self._protocol):
             probes_ms.append(self._probe_ms(worker))
             probe_positions.append(num_taken)
             if self._yardstick_ms is not None and is_due(num_taken, len(order), self._protocol.num_yardsticks):
                 yardstick_ms, _ = worker.sample(_YARDSTICK_SLOT, num_runs=self._num_runs[YARDSTICK])
                 yardstick_ratios.append(yardstick_ms / probes_ms[-1])
-            raw |= self._samples_ms(worker, between_probes)
-            num_taken += len(between_probes)
+            raw |= self._samples_ms(worker, chunk)
+            num_taken += len(chunk)
         probes_ms.append(self._probe_ms(worker))
         probe_positions.append(len(order))
         sentinels_ms = local_sentinels_ms(probes_ms, probe_positions, num_samples=len(order))
         self._keep_round(order, raw, sentinels_ms, yardstick_ratios, is_flagged=has_moved(probes_ms, self._protocol))
         self._finish_subjects(bar)
-
-    def _between_probes(self, order: Sequence[Subject]) -> Iterator[list[Subject]]:
-        """What is sampled from one look at the sentinel to the next: some blocks, or one network, which takes long."""
-        for _, same in itertools.groupby(order, key=lambda subject: subject.kind):
-            subjects = list(same)
-            step = 1 if subjects[0].kind == "network" else self._protocol.sentinel_every
-            for start in range(0, len(subjects), step):
-                yield subjects[start : start + step]
 
     def _samples_ms(self, worker: Worker, subjects: Sequence[Subject]) -> dict[Subject, tuple[float, float]]:
         """A sample of each and when it was taken: blocks in turn with one another, networks in loops of their own."""

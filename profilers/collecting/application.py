@@ -176,7 +176,6 @@ class CollectingApplication:
             "num_total": num_total,
             "sentinel": {
                 "key": SENTINEL.subject_id,
-                "every": PROTOCOL.sentinel_every,
                 "num_samples": SAMPLES_PER_PROBE,
             },
             "num_passes": PROTOCOL.num_passes,
@@ -186,7 +185,14 @@ class CollectingApplication:
                 "group_index": work.group_index,
                 "round_index": work.round_index,
                 "portion_index": work.portion_index,
-                "keys": [subject.subject_id for subject in work.subjects],
+                "chunks": [
+                    {
+                        "kind": chunk.kind,
+                        "keys": [subject.subject_id for subject in chunk.subjects],
+                        "companions": [subject.subject_id for subject in chunk.companions],
+                    }
+                    for chunk in work.chunks
+                ],
             },
         }
         return json_response(status, document)

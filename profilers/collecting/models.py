@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 from profilers.collecting.plan import Plan
-from profilers.sentinel import SENTINEL
+from profilers.sentinel import COMPANIONS, SENTINEL
 from profilers.subject import Subject
 
 
@@ -16,8 +16,8 @@ class ModelFolder:
         self._lock = threading.Lock()  # torch's exporter runs once at a time
 
     def model(self, plan: Plan, key: str) -> bytes | None:
-        """The ONNX file of a subject of the plan, or of the sentinel; None for any other key."""
-        by_key = {subject.subject_id: subject for subject in (SENTINEL, *plan.subjects)}
+        """The ONNX file of a subject of the plan, of the sentinel or a companion of it; None for any other key."""
+        by_key = {subject.subject_id: subject for subject in (SENTINEL, *COMPANIONS, *plan.subjects)}
         if key not in by_key:
             return None
         return self._written(by_key[key]).read_bytes()

@@ -15,13 +15,13 @@ import random
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from profilers.collecting.messages import Portion
 from profilers.measurement import Sample
 from profilers.memory import portions
 from profilers.protocol import Protocol, is_finished
-from profilers.sentinel import has_moved, local_sentinels_ms
+from profilers.sentinel import COMPANIONS, between_probes, has_moved, local_sentinels_ms
 from profilers.subject import Subject
 
 PROTOCOL = Protocol(max_rounds=28)  # a page has to stay open all the while
@@ -39,13 +39,18 @@ class Plan:
     seed: int
     """Of the random orders."""
     groups: tuple[tuple[Subject, ...], ...]
-    """Every subject is in exactly one group."""
+    """Every subject is in exactly one group. All of a group are blocks, or all are networks."""
 
     @classmethod
     def of_subjects(cls, subjects: Sequence[Subject], *, seed: int, nonce: str) -> Self:
-        """Groups the subjects in a random order, so that equal kinds do not share one group."""
+        """Groups the subjects in a random order, so that equal kinds of blocks do not share one group.
+
+        Networks come after the blocks: a block that follows a whole network finds the caches swept.
+        """
         shuffled = random.Random(seed).sample(subjects, len(subjects))
-        groups = tuple(map(tuple, portions(shuffled, MAX_GROUP_BYTES)))
+        blocks = [subject for subject in shuffled if subject.kind == "block"]
+        networks = [subject for subject in shuffled if subject.kind == "network"]
+        groups = tuple(tuple(group) for alike in (blocks, networks) for group in portions(alike, MAX_GROUP_BYTES))
         keys = [subject.subject_id for group in groups for subject in group]
         plan_id = hashlib.sha256("\n".join([nonce, *keys]).encode()).hexdigest()[:32]
         return cls(plan_id=plan_id, seed=seed, groups=groups)
@@ -82,6 +87,20 @@ class Received:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """What is measured from one look at the sentinel to the next."""
+
+    subjects: tuple[Subject, ...]
+    """Some blocks, or one network, in the order in which they are to be measured."""
+    companions: tuple[Subject, ...]
+    """Where these blocks are too few to run in turn: others that run along and are not sampled. None for a network."""
+
+    @property
+    def kind(self) -> Literal["block", "network"]:
+        return self.subjects[0].kind
+
+
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """The portion that is asked for next."""
 
@@ -93,8 +112,12 @@ class Work:
     """The portion within the round."""
     num_active: int
     """Blocks of the group that this round measures."""
-    subjects: tuple[Subject, ...]
+    chunks: tuple[Chunk, ...]
     """In the order in which they are to be measured."""
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        return tuple(subject for chunk in self.chunks for subject in chunk.subjects)
 
 
 def next_work(plan: Plan, received: Sequence[Received]) -> Work | None:
@@ -120,12 +143,15 @@ def next_work(plan: Plan, received: Sequence[Received]) -> Work | None:
             order = _order(plan, group_index, round_index, active)
         if order:
             start = num_portions * PORTION_SIZE
+            asked = order[start : start + PORTION_SIZE]
+            generator = random.Random(f"{plan.seed} {group_index} {round_index} {num_portions}")
+            runnable = [subject for subject in group if subject.subject_id not in failures]
             return Work(
                 group_index=group_index,
                 round_index=round_index,
                 portion_index=num_portions,
                 num_active=len(order),
-                subjects=tuple(order[start : start + PORTION_SIZE]),
+                chunks=tuple(_chunk(part, runnable, generator) for part in between_probes(asked, PROTOCOL)),
             )
     return None
 
@@ -231,3 +257,13 @@ def _unfinished(
 
 def _order(plan: Plan, group_index: int, round_index: int, active: Sequence[Subject]) -> list[Subject]:
     return random.Random(f"{plan.seed} {group_index} {round_index}").sample(list(active), len(active))
+
+
+def _chunk(subjects: Sequence[Subject], runnable: Sequence[Subject], generator: random.Random) -> Chunk:
+    """Blocks with the companions they need: others of their group, which the page holds, then those of the sentinel."""
+    companions: list[Subject] = []
+    if subjects[0].kind == "block":
+        num_too_few = PROTOCOL.sentinel_every - len(subjects)
+        others = [subject for subject in runnable if subject not in subjects]
+        companions = [*generator.sample(others, min(num_too_few, len(others))), *COMPANIONS][:num_too_few]
+    return Chunk(subjects=tuple(subjects), companions=tuple(companions))

@@ -4,7 +4,7 @@ import { ask, measure, randomSecret, Refusal } from "./portions.js";
 import { Runner } from "./runner.js";
 
 const TOKEN = "snapnas-token"; // of this tab, until it is claimed: a tab that was put to sleep still has it
-const STORED = "snapnas-session"; // {sessionKey, token, provider, threads, timesSingleRuns}
+const STORED = "snapnas-session-2"; // {sessionKey, token, provider, threads, timesSingleRuns}; 1 ran networks in turn
 
 const element = (id) => document.getElementById(id);
 

@@ -39,7 +39,7 @@ export async function ask(path, { method = "GET", body, sessionKey, as = "json" 
 // Works on the job until the server asks for nothing more. `show` gets what is happening.
 export async function measure(job, { sessionKey, runner, show }) {
   const deaths = new Deaths(job.plan_id);
-  const numRuns = new Map(); // key -> runs of a sample; has the blocks that are loaded
+  const numRuns = new Map(); // key -> runs of a sample; has the models that are loaded
   const download = (key) => ask(`/api/models/${key}`, { sessionKey, as: "arrayBuffer" });
   const load = async (slot, model) => {
     await runner.load(slot, model);
@@ -56,7 +56,7 @@ export async function measure(job, { sessionKey, runner, show }) {
       }
       group = job.work.group_index;
     }
-    const failures = await loadBlocks(job.work.keys, { deaths, download, load, runner, numRuns, show });
+    const failures = await loadModels(job.work, { deaths, download, load, runner, numRuns, show });
     const portion = await measurePortion(job, { deaths, runner, numRuns, failures, show });
     show({ job, text: "sending" });
     try {
@@ -71,12 +71,18 @@ export async function measure(job, { sessionKey, runner, show }) {
   return job;
 }
 
-// Loads the blocks that are not loaded yet; gives the reasons of those that cannot be.
-async function loadBlocks(keys, { deaths, download, load, runner, numRuns, show }) {
+// Blocks run in turn where the clock is exact. A whole network follows itself when it is used, so it is looped.
+function isInTurn(chunk, runner) {
+  return chunk.kind === "block" && runner.timesSingleRuns;
+}
+
+// Loads what is not loaded yet; gives the reasons of those that cannot be.
+async function loadModels(work, { deaths, download, load, runner, numRuns, show }) {
   const failures = new Map();
-  for (const [index, key] of keys.entries()) {
-    if (numRuns.has(key)) continue;
-    show({ text: `loading model ${index + 1} of ${keys.length}` });
+  const needed = work.chunks.flatMap((chunk) => [...chunk.keys, ...(isInTurn(chunk, runner) ? chunk.companions : [])]);
+  for (const [index, key] of needed.entries()) {
+    if (numRuns.has(key) || failures.has(key)) continue;
+    show({ text: `loading model ${index + 1} of ${needed.length}` });
     if (deaths.of(key) >= MAX_DEATHS) {
       failures.set(key, "the page died while it loaded this block");
       continue;
@@ -134,14 +140,14 @@ async function measurePortion(job, { deaths, runner, numRuns, failures, show }) 
       at_ms: taken[0].startMs - beganMs,
     };
   };
-  for (let start = 0; start < work.keys.length; start += sentinel.every) {
+  for (const chunk of work.chunks) {
     show({ job, numNew: samples.length, text: `round ${work.round_index + 1}` });
     const [before, taken] = await inView(async () => {
-      const keys = work.keys.slice(start, start + sentinel.every).filter((key) => !failures.has(key));
+      const [keys, companions] = [chunk.keys, chunk.companions].map((all) => all.filter((key) => !failures.has(key)));
       return [
         await probe(),
-        runner.timesSingleRuns
-          ? await inTurn(keys, { deaths, runner, failures, numPasses: job.num_passes })
+        isInTurn(chunk, runner)
+          ? await inTurn(keys, { companions, deaths, runner, failures, numPasses: job.num_passes })
           : await looped(keys, { deaths, runner, failures, numRuns }),
       ];
     });
@@ -151,6 +157,7 @@ async function measurePortion(job, { deaths, runner, numRuns, failures, show }) 
     }
   }
   probes.push(await inView(probe));
+  const failed = work.chunks.flatMap(({ keys }) => keys).filter((key) => failures.has(key));
   return {
     schema_version: 1,
     upload_id: randomHex(16),
@@ -160,7 +167,7 @@ async function measurePortion(job, { deaths, runner, numRuns, failures, show }) 
     portion_index: work.portion_index,
     probes,
     samples,
-    failures: [...failures].map(([key, reason]) => ({ key, reason })),
+    failures: failed.map((key) => ({ key, reason: failures.get(key) })),
   };
 }
 
@@ -182,22 +189,23 @@ async function inView(take) {
 }
 
 // One run at a time, each right after another block's run: in a loop a block would find its weights in the innermost
-// cache, where they never are inside a network. The first pass is not timed.
-async function inTurn(keys, { deaths, runner, failures, numPasses }) {
+// cache, where they never are inside a network. The first pass is not timed, and the companions never are.
+async function inTurn(keys, { companions, deaths, runner, failures, numPasses }) {
   const taken = new Map(keys.map((key) => [key, { key, runsS: [] }]));
+  const ring = new Set([...keys, ...companions]);
   for (let pass = 0; pass <= numPasses; pass++) {
-    await runner.run(SENTINEL, 1); // so that a block that is left alone does not follow itself
-    for (const [key, sample] of taken) {
+    for (const key of ring) {
       try {
         const startMs = performance.now();
         const seconds = await runner.run(key, 1);
-        if (pass === 0) continue;
+        const sample = taken.get(key);
+        if (!sample || pass === 0) continue;
         sample.startMs ??= startMs;
         sample.runsS.push(seconds);
       } catch (error) {
         await startAfreshWithout(key, { deaths, runner });
-        failures.set(key, plainText(error.message));
-        taken.delete(key);
+        ring.delete(key);
+        if (taken.delete(key)) failures.set(key, plainText(error.message)); // a companion may have had its sample
       }
     }
   }

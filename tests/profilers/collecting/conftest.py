@@ -31,6 +31,11 @@ HAS_RUNTIME = (FOLDER / "node_modules/onnxruntime-web/package.json").is_file()
 Reply = tuple[int, dict[str, Any]]
 
 
+def asked_keys(work: dict[str, Any]) -> list[str]:
+    """What a portion asks samples of, in their order."""
+    return [key for chunk in work["chunks"] for key in chunk["keys"]]
+
+
 class Phone:
     """What the page does, with latencies from a function of the block's key."""
 
@@ -82,7 +87,7 @@ class Phone:
         self._num_uploads += 1
         samples = [
             {"key": key, "raw_ms": self.latency_ms(key, work["round_index"]), "num_runs": 2, "at_ms": 100.0 * index}
-            for index, key in enumerate(work["keys"], start=1)
+            for index, key in enumerate(asked_keys(work), start=1)
         ]
         probes = [
             {"position": position, "raw_ms": [1.0, 1.0, 1.0], "num_runs": 2, "at_ms": 100.0 * position + 50}

@@ -23,7 +23,7 @@ from search_space.errors import UsageError
 from search_space.space import distinct_archs, random_arch, reachable_specs
 from search_space.spaces import search_space
 from search_space.walk import block_specs
-from tests.profilers.collecting.conftest import HAS_RUNTIME, Phone
+from tests.profilers.collecting.conftest import HAS_RUNTIME, Phone, asked_keys
 
 
 def sample(raw_ms: float) -> Sample:
@@ -124,7 +124,7 @@ def test_an_unfinished_job_gives_what_has_a_latency_and_ends(
     coverage = table.coverage(reachable_specs(search_space("tiny")), job.device)
     assert len(coverage.known) == 48
     missing = {Subject.of_block(spec).subject_id for spec in coverage.missing}
-    assert missing >= set(document["work"]["keys"]), "the next job asks for them"
+    assert missing >= set(asked_keys(document["work"])), "the next job asks for them"
 
 
 def test_a_job_without_a_latency_is_not_accepted_and_goes_on(
@@ -174,7 +174,7 @@ def test_a_part_of_a_job_can_be_accepted_and_the_rest_measured_later(
     assert first.plan is not None
     assert job["num_subjects"] == len(reachable_specs(search_space("tiny"))) - 12, "only what is missing"
     asked = {subject.subject_id for subject in first.plan.subjects}
-    assert not asked & set(job["work"]["keys"])
+    assert not asked & set(asked_keys(job["work"]))
 
 
 def test_a_block_that_the_phone_could_not_run_is_a_failed_row(
@@ -188,7 +188,7 @@ def test_a_block_that_the_phone_could_not_run_is_a_failed_row(
     status, job = phone.send(portion)
     assert status == 201
     while job["work"]:
-        assert failed not in job["work"]["keys"]
+        assert failed not in asked_keys(job["work"])
         _, job = phone.send(phone.portion(job))
     (collected,) = store.jobs()
     assert accept(collected, store, table, collecting_engine).num_failed == 1

@@ -75,7 +75,7 @@ self.count = count;
 @pytest.mark.timeout(300)
 def test_what_breaks_once_costs_neither_the_link_nor_the_job(tmp_path: Path) -> None:
     """A runtime that does not start, a server that fails, a portion that is refused."""
-    with collecting(tmp_path, "--blocks", "1") as (page, outcome):
+    with collecting(tmp_path, "--blocks", "0", "--networks", "1") as (page, outcome):
         start(page, before=BREAKS_ONCE)
         wait_for(page, "stopped: the worker broke$")
         assert page.evaluate("count.claim") == 0
@@ -160,7 +160,7 @@ def test_a_claim_that_never_arrived_is_made_again(collecting_engine: Engine, sto
     job, token = store.create(space="tiny", device_name="browser-test", max_blocks=1)
     lost = json.dumps({"token": token, "sessionKey": new_secret(), "provider": "wasm", "threads": 1})
     with stand_in_page(collecting_engine) as page:
-        page.evaluate(f"localStorage.setItem('snapnas-session', '{lost}')")
+        page.evaluate(f"localStorage.setItem('snapnas-session-2', '{lost}')")
         follow(page, token)
         wait_for(page, "stopped: no job is open under this link")
         assert page.evaluate("calls") == [["open"], ["close"]], "what cannot go on holds no runtime"

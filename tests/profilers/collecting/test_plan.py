@@ -15,11 +15,13 @@ from profilers.collecting.plan import (
     samples_of,
 )
 from profilers.measurement import measurement_of
+from profilers.sentinel import COMPANIONS
 from profilers.subject import Subject
 from search_space.space import random_arch, reachable_specs
 from search_space.spaces import search_space
 
 SUBJECTS = [Subject.of_block(spec) for spec in reachable_specs(search_space("tiny"))]
+NETWORKS = [Subject.of_network(random_arch(search_space("tiny"), seed)) for seed in range(3)]
 
 
 def answer(
@@ -45,6 +47,12 @@ def answer(
 
 def make_plan(num_blocks: int) -> Plan:
     return Plan.of_subjects(SUBJECTS[:num_blocks], seed=1, nonce="nonce")
+
+
+def first_work(plan: Plan) -> Work:
+    work = next_work(plan, [])
+    assert work is not None
+    return work
 
 
 def collect(plan: Plan) -> list[tuple[Work, Received]]:
@@ -92,10 +100,45 @@ def test_the_last_group_alone_decides_what_comes_next() -> None:
         assert next_work(plan, of_group) == done[index][0]
 
 
+def test_networks_come_after_the_blocks_one_between_two_looks_at_the_sentinel() -> None:
+    plan = Plan.of_subjects([*NETWORKS[:2], *SUBJECTS[:5], NETWORKS[2]], seed=1, nonce="nonce")
+    blocks, networks = plan.groups
+    assert (set(blocks), set(networks)) == (set(SUBJECTS[:5]), set(NETWORKS))
+    works = [work for work, _ in collect(plan)]
+    assert [len(work.chunks) for work in works] == [1] * PROTOCOL.min_rounds + [3] * PROTOCOL.min_rounds
+    assert {chunk.companions for work in works for chunk in work.chunks if chunk.kind == "network"} == {()}
+
+
+def test_too_few_blocks_run_in_turn_with_others_of_their_group_first() -> None:
+    (few,) = first_work(make_plan(5)).chunks
+    assert few.companions == COMPANIONS[:11]
+    whole, rest = first_work(make_plan(20)).chunks
+    assert whole.companions == ()
+    assert len(set(rest.companions)) == 12
+    assert set(rest.companions) <= set(whole.subjects)
+
+
+def test_finished_blocks_keep_the_last_ones_company_and_failed_ones_do_not() -> None:
+    plan = make_plan(8)
+    noisy, failed = plan.subjects[0], plan.subjects[1].subject_id
+    received: list[Received] = []
+    while (work := next_work(plan, received)) is not None and work.round_index < PROTOCOL.min_rounds:
+        portion = answer(work, plan, failed=(failed,) if work.round_index == 0 else ())
+        samples = [
+            sample.model_copy(update={"raw_ms": 2.0 + work.round_index}) if sample.key == noisy.subject_id else sample
+            for sample in portion.samples
+        ]
+        received.append(Received(portion=portion.model_copy(update={"samples": samples}), received_at=1e9))
+    assert work is not None
+    assert work.subjects == (noisy,)
+    (chunk,) = work.chunks
+    assert set(chunk.companions[:6]) == set(plan.subjects[2:])
+    assert chunk.companions[6:] == COMPANIONS[:9]
+
+
 def test_a_block_that_failed_is_not_asked_for_again() -> None:
     plan = make_plan(4)
-    work = next_work(plan, [])
-    assert work is not None
+    work = first_work(plan)
     failed = work.subjects[1].subject_id
     received = [Received(portion=answer(work, plan, failed=(failed,)), received_at=1e9)]
     following = next_work(plan, received)
@@ -121,8 +164,7 @@ def test_a_phone_that_slows_down_is_divided_out() -> None:
 
 def test_answers_to_other_questions_are_seen() -> None:
     plan = make_plan(4)
-    work = next_work(plan, [])
-    assert work is not None
+    work = first_work(plan)
     good = answer(work, plan)
     assert contradiction(good, work) is None
     foreign = good.samples[0].model_copy(update={"key": "0" * 16})
@@ -142,8 +184,7 @@ def test_answers_to_other_questions_are_seen() -> None:
 
 def test_a_sample_that_outlasts_its_time_is_seen() -> None:
     plan = make_plan(4)
-    work = next_work(plan, [])
-    assert work is not None
+    work = first_work(plan)
     good = answer(work, plan)
     long = good.samples[1].model_copy(update={"raw_ms": 260.0})  # two runs, and 500 ms until the sentinel's turn
     late = good.samples[1].model_copy(update={"at_ms": 350.0})
@@ -158,9 +199,8 @@ def test_a_plan_comes_back_from_its_json_and_another_has_another_id() -> None:
 
 
 def test_a_plan_with_networks_comes_back_and_so_does_one_of_an_earlier_version() -> None:
-    network = Subject.of_network(random_arch(search_space("tiny"), 0))
-    plan = Plan.of_subjects([*SUBJECTS[:3], network], seed=1, nonce="nonce")
+    plan = Plan.of_subjects([*SUBJECTS[:3], NETWORKS[0]], seed=1, nonce="nonce")
     assert Plan.from_json(plan.to_json()) == plan
-    assert network in plan.subjects
+    assert NETWORKS[0] in plan.subjects
     earlier = {"plan_id": "a" * 32, "seed": 1, "groups": [[SUBJECTS[0].text], [SUBJECTS[1].text]]}
     assert Plan.from_json(json.dumps(earlier)).groups == ((SUBJECTS[0],), (SUBJECTS[1],))
