@@ -57,7 +57,7 @@ class ChromiumBackend(AbstractBackend):
 
     @property
     def times_single_runs(self) -> bool:
-        return False  # a page's clock is too coarse for one small block
+        return False  # by a page's clock one short run is known to some percent; a phone's page takes the mean of four
 
     def prepare(self, subject: Subject, path: Path) -> None:
         from profilers.backends.onnx_runtime import OnnxRuntimeBackend

@@ -8,6 +8,7 @@ const RETRY_DELAYS_MS = [1000, 2000, 4000, 8000, 15000, 30000];
 const SENTINEL = "sentinel";
 const MAX_DEATHS = 2; // of one block; the first one may have been a reload
 const MAX_REFUSALS = 3; // of portions, one after another
+const MAX_USUAL_RUN = 1.5; // of the median
 
 export class Refusal extends Error {
   constructor(message, status) {
@@ -212,9 +213,16 @@ async function inTurn(keys, { companions, deaths, runner, failures, numPasses })
   return [...taken.values()].map(({ key, runsS, startMs }) => ({
     key,
     startMs,
-    rawMs: 1000 * median(runsS),
+    rawMs: 1000 * meanWithoutStrays(runsS),
     runs: numPasses,
   }));
+}
+
+// The mean, because the median of runs that last a few steps of the clock is itself one of these steps, or half-way
+// between two; without the runs that something else slowed.
+function meanWithoutStrays(values) {
+  const usual = values.filter((value) => value <= MAX_USUAL_RUN * median(values));
+  return usual.reduce((sum, value) => sum + value, 0) / usual.length;
 }
 
 function median(values) {

@@ -19,7 +19,7 @@ from profilers.latency_table import LatencyTable
 STATUS = "document.getElementById('status')?.textContent"
 
 RUNNER = """
-// Every run takes a nanosecond. The first `numToBreak` models, whichever they are, break it; it may also be stuck.
+// A run takes a nanosecond, or the `durationsNs` in turn. The first `numToBreak` models break it; it may also be stuck.
 const calls = (globalThis.calls = []); // of this page, which reloads where it is broken
 const broken = () => JSON.parse(localStorage.getItem("broken") ?? "[]");
 const numToBreak = () => Number(localStorage.getItem("numToBreak"));
@@ -27,6 +27,7 @@ const numToBreak = () => Number(localStorage.getItem("numToBreak"));
 export class Runner {
   timesSingleRuns = localStorage.getItem("clock") !== "coarse";
   #isBroken = false;
+  #numRuns = 0;
 
   static async open() {
     calls.push(["open"]);
@@ -50,7 +51,8 @@ export class Runner {
   async run(slot) {
     this.#check();
     calls.push(["run", slot]);
-    return 1e-9;
+    const durationsNs = JSON.parse(localStorage.getItem("durationsNs") ?? "[1]");
+    return durationsNs[this.#numRuns++ % durationsNs.length] / 1e9;
   }
 
   async sample(slot) {

@@ -86,3 +86,15 @@ def test_by_a_coarse_clock_everything_is_looped_without_company(collecting_engin
         ["sentinel", *(subject.subject_id for subject in job.plan.subjects)]
     )
     assert runs == []
+
+
+def test_the_sample_of_a_block_in_turn_is_the_mean_of_its_runs_without_strays(
+    collecting_engine: Engine, store: JobStore
+) -> None:
+    passes_ns = (5, 1, 1, 1.2, 9)  # the first is not timed
+    durations_ns = [duration_ns for duration_ns in passes_ns for _ in range(PROTOCOL.sentinel_every)]
+    assert len(passes_ns) == 1 + PROTOCOL.num_passes
+    with stand_in_page(collecting_engine) as page:
+        job = measured_job(page, store, num_blocks=1, durationsNs=durations_ns)
+    samples = [sample for item in store.received(job) for sample in item.portion.samples]
+    assert [sample.raw_ms for sample in samples] == pytest.approx([3.2 / 3 * 1e-6] * PROTOCOL.min_rounds)
