@@ -48,7 +48,7 @@ MAX_RESULTS_BYTES = 256 * 2**20
 _Milliseconds = Annotated[float, Field(ge=1e-9, le=1e9)]
 _DeviceAndOperator = Annotated[str, Field(pattern=r"^(cpu|gpu|neural_engine) [A-Za-z0-9_.]{1,64}$")]
 _Whole = Annotated[int, Field(ge=0, lt=2**31)]
-_Text = Annotated[str, Field(pattern=r"^[\w ,.()+-]{1,100}$")]
+_Text = Annotated[str, Field(pattern=r"^[\w ,.()+@/-]{1,100}$")]
 _Sensor = Annotated[str, Field(pattern=r"^[\w ]{1,50}: \d{1,6}$")]
 
 

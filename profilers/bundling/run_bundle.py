@@ -338,6 +338,8 @@ def _measure_round(
         num_runs = runners[name].num_runs
         samples.append({"model": name, "raw_ms": raw_ms, "num_runs": num_runs, "taken_at": taken_at})
         samples_ms.setdefault(name, []).append(raw_ms)
+    if not samples:  # where the results are read, a round of nothing is none
+        return
     probes.append({"position": len(samples), "raw_ms": sentinel.probe_ms()})
     journal.add("round", units, round_index=round_index, samples=samples, probes=probes)
     _say(f"{units}: round {round_index + 1}, over {len(samples)} models")
@@ -349,7 +351,8 @@ def add_failure(journal: "Journal", units: str, model: str, error: Exception, *,
     Raises:
         BundleError: The sentinel cannot either: something else is broken, and the next model would fail as well.
     """
-    reason = f"{type(error).__name__}: {error}"[:1000]
+    text = f"{type(error).__name__}: {error}"[:1000]
+    reason = "".join(letter if letter.isprintable() else " " for letter in text)  # no colours of a terminal
     journal.add("failure", units, model=model, reason=reason)
     try:
         sentinel.probe_ms()

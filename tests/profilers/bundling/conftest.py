@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,20 @@ class PretendRunner:
         return num_runs * self._run_s
 
 
+class BreakingRunner(PretendRunner):
+    """Runs a few times, 2 ms each, and then no more."""
+
+    def __init__(self, num_good_calls: int) -> None:
+        super().__init__(0.002)
+        self._num_left = num_good_calls
+
+    def run(self, num_runs: int) -> float:
+        if self._num_left == 0:
+            raise RuntimeError("Unable to compute the prediction")
+        self._num_left -= 1
+        return super().run(num_runs)
+
+
 @pytest.fixture(scope="session")
 def written_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
@@ -53,18 +67,18 @@ def results(bundle: Path) -> Path:
     """What a pretend Mac measured: the first model takes 2 ms, the next 3 ms."""
     manifest = json.loads((bundle / "manifest.json").read_bytes())
     runs_s = {model["model_id"]: 0.002 + 0.001 * index for index, model in enumerate(manifest["models"])}
-    return pretend_to_measure(bundle, runs_s)
+    return pretend_to_measure(bundle, lambda name: PretendRunner(runs_s.get(name, 0.001)))
 
 
-def pretend_to_measure(bundle: Path, runs_s: Mapping[str, float]) -> Path:
-    """Runs the protocol of `run_bundle.py` over models that take as long as they are told to."""
+def pretend_to_measure(bundle: Path, load: Callable[[str], PretendRunner]) -> Path:
+    """Runs the protocol of `run_bundle.py` over models that take as long as they say."""
     manifest = json.loads((bundle / "manifest.json").read_bytes())
     header = {"schema_version": 2, "manifest_sha256": file_sha256(bundle / "manifest.json"), "machine": MACHINE}
     sizes = {model["model_id"]: model["weight_bytes"] for model in manifest["models"]}
     journal = Journal(bundle / "results.json.partial", header)
     measure(
         sizes,
-        lambda name: PretendRunner(runs_s.get(name, 0.001)),
+        load,
         sentinel_id=manifest["sentinel"]["model_id"],
         rules=Rules(**manifest["protocol"]),
         units="cpu_and_ne",

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from profilers.backends.core_ml import CoreMLOptions, core_ml_device
 from profilers.backends.exact import exact_latency_ms
 from profilers.bundling.manifest import Manifest, read_document
-from profilers.bundling.results import import_results
+from profilers.bundling.results import Imported, import_results
 from profilers.bundling.run_bundle import Machine
 from profilers.bundling.writing import write_bundle
 from profilers.estimating import estimate
@@ -27,7 +27,7 @@ from search_space.errors import UsageError
 from search_space.space import random_arch
 from search_space.spaces import search_space
 from search_space.walk import block_specs
-from tests.profilers.bundling.conftest import MACHINE, pretend_to_measure
+from tests.profilers.bundling.conftest import MACHINE, BreakingRunner, PretendRunner, pretend_to_measure
 
 DEVICE = core_ml_device(Machine(**MACHINE), CoreMLOptions(units="cpu_and_ne"))
 
@@ -36,6 +36,10 @@ def _change(path: Path, change: Callable[[Any], object]) -> None:
     document = json.loads(path.read_bytes())
     change(document)
     path.write_text(json.dumps(document))
+
+
+def _manifest(bundle: Path) -> Manifest:
+    return read_document(bundle / "manifest.json", Manifest, what="a manifest", fix="")
 
 
 def _entry(document: Any, kind: str) -> Any:
@@ -49,7 +53,7 @@ def test_samples_become_rows_of_the_device(results: Path, bundle: Path, sqlite_e
     assert imported.num_failed == 0
     table = LatencyTable(sqlite_engine)
     assert table.devices() == (DEVICE,)
-    manifest = read_document(bundle / "manifest.json", Manifest, what="a manifest", fix="")
+    manifest = _manifest(bundle)
     measured = [table.measurement(DEVICE, model.subject) for model in manifest.models]
     assert [round(measurement.median_ms, 6) for measurement in measured if measurement] == [2.0, 3.0]
     assert table.sentinel_ms(DEVICE) == pytest.approx(1.0)
@@ -65,7 +69,7 @@ def test_samples_become_rows_of_the_device(results: Path, bundle: Path, sqlite_e
 def test_a_second_import_changes_nothing(results: Path, bundle: Path, sqlite_engine: Engine) -> None:
     import_results(results, bundle, sqlite_engine)
     table = LatencyTable(sqlite_engine)
-    manifest = read_document(bundle / "manifest.json", Manifest, what="a manifest", fix="")
+    manifest = _manifest(bundle)
     subjects = [model.subject for model in manifest.models]
     before = table.samples(DEVICE, subjects), table.records(DEVICE, subjects)
     assert import_results(results, bundle, sqlite_engine).num_new_samples == {DEVICE.name: 0}
@@ -101,13 +105,46 @@ def test_a_tampered_manifest_of_ours_is_none(results: Path, bundle: Path, sqlite
 
 
 def test_a_failed_model_is_a_failed_row(results: Path, bundle: Path, sqlite_engine: Engine) -> None:
-    manifest = read_document(bundle / "manifest.json", Manifest, what="a manifest", fix="")
+    manifest = _manifest(bundle)
     model = manifest.models[0]
     failure = {"kind": "failure", "units": "all", "model": model.model_id, "reason": "RuntimeError: no"}
     _change(results, lambda document: document["entries"].append(failure))
     assert import_results(results, bundle, sqlite_engine).num_failed == 1
     device = core_ml_device(Machine(**MACHINE), CoreMLOptions())
     assert LatencyTable(sqlite_engine).records(device, [model.subject])[model.subject].status == "failed"
+
+
+def test_models_that_all_break_in_a_round_are_failed_rows(bundle: Path, sqlite_engine: Engine) -> None:
+    subjects = {model.model_id: model.subject for model in _manifest(bundle).models}
+    breaks_in_its_first_sample = 27  # runs, of which a warm-up takes 26 or 27, and a sample two
+
+    def load(name: str) -> PretendRunner:
+        return BreakingRunner(breaks_in_its_first_sample) if name in subjects else PretendRunner(0.001)
+
+    imported = import_results(pretend_to_measure(bundle, load), bundle, sqlite_engine)
+    assert imported == Imported(num_new_samples={DEVICE.name: 0}, num_failed=2)
+    records = LatencyTable(sqlite_engine).records(DEVICE, subjects.values())
+    assert {record.reason for record in records.values()} == {"RuntimeError: Unable to compute the prediction"}
+
+
+def test_whatever_core_ml_says_of_a_failure_can_be_read(bundle: Path, sqlite_engine: Engine) -> None:
+    subjects = {model.model_id: model.subject for model in _manifest(bundle).models}
+
+    def load(name: str) -> PretendRunner:
+        if name in subjects:
+            raise RuntimeError("\x1b[1mtoo\nlarge\ud800")
+        return PretendRunner(0.001)
+
+    assert import_results(pretend_to_measure(bundle, load), bundle, sqlite_engine).num_failed == 2
+    records = LatencyTable(sqlite_engine).records(DEVICE, subjects.values())
+    assert {record.reason for record in records.values()} == {"RuntimeError:  [1mtoo large "}
+
+
+def test_a_mac_of_intel_has_a_name_too(results: Path, bundle: Path, sqlite_engine: Engine) -> None:
+    hardware = "Intel(R) Core(TM) i9-9880H CPU @ 2.30GHz, MacBookPro16,1"
+    _change(results, lambda document: document["machine"].update(hardware=hardware))
+    import_results(results, bundle, sqlite_engine)
+    assert [device.hardware for device in LatencyTable(sqlite_engine).devices()] == [hardware]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +192,7 @@ def test_networks_of_a_bundle_transfer_another_table_to_the_mac(tmp_path: Path, 
         name: sum(map(exact_latency_ms, block_specs(arch))) / 500  # twice as long as the device "exact"
         for name, arch in archs.items()
     }
-    results = pretend_to_measure(tmp_path / "bundle", runs_s)
+    results = pretend_to_measure(tmp_path / "bundle", lambda name: PretendRunner(runs_s.get(name, 0.001)))
     assert import_results(results, tmp_path / "bundle", sqlite_engine).num_failed == 0
     space = search_space("tiny")
     measure_space(space, "exact", sqlite_engine, protocol=FORMULA_PROTOCOL)

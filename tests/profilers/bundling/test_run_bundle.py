@@ -25,7 +25,7 @@ from profilers.bundling.run_bundle import (
     verified_manifest,
     wait_until_cool,
 )
-from tests.profilers.bundling.conftest import PretendRunner, cool
+from tests.profilers.bundling.conftest import BreakingRunner, PretendRunner, cool
 
 RULES = Rules(
     min_rounds=8,
@@ -161,20 +161,6 @@ def test_what_cannot_run_is_a_result_too(tmp_path: Path) -> None:
     assert set(journal.samples_ms("all")) == {"a", "c"}
     assert journal.failed("cpu_only") == set()
     journal.close()
-
-
-class BreakingRunner(PretendRunner):
-    """Runs a few times, and then no more."""
-
-    def __init__(self, num_good_calls: int) -> None:
-        super().__init__(0.002)
-        self._num_left = num_good_calls
-
-    def run(self, num_runs: int) -> float:
-        if self._num_left == 0:
-            raise RuntimeError("Unable to compute the prediction")
-        self._num_left -= 1
-        return super().run(num_runs)
 
 
 def test_a_model_that_breaks_in_a_round_is_a_result_and_the_others_go_on(tmp_path: Path) -> None:
