@@ -11,9 +11,10 @@ works would otherwise make the later models look slow. One fixed model, the sent
 by how much. Nothing is corrected here: what was timed is written down, with the state of the machine, and judged where
 the results are read. A Mac that says it is too hot is left alone for up to a minute before the next round.
 
-Every round is kept when it ends. To resume, run the same command again: a model that killed the process, or was not
-loaded after half an hour, is then left out as failed. At the end, and after Ctrl-C, results.json holds everything so
-far: send it back to `python -m profilers.bundle --import results.json`. This is one long file because it travels alone.
+Every round is kept when it ends. To resume, run the same command again. A model at which the process died, or was ended
+after half an hour without an answer, is tried once more, because that could be chance: a window that was closed, a
+power cut. Then it is left out as failed. At the end, and after Ctrl-C, results.json holds everything so far: send it
+back to `python -m profilers.bundle --import results.json`. This is one long file because it travels alone.
 """
 
 import argparse
@@ -52,9 +53,9 @@ MIN_WARM_UP_S = 0.05  # a cold small block can take 39 times its median
 MIN_SAMPLE_S = 0.001  # enough for the clock
 SAMPLES_PER_PROBE = 3  # of the sentinel, of which the median counts
 COOLING_POLL_S = 2.0
-MAX_LOAD_S = 1800.0  # Core ML compiles a large network for minutes
+HUNG_AFTER_S = 1800.0  # Core ML compiles a large network for minutes
 
-DIED = "the process died while it loaded this model, or was ended after half an hour of it"
+DIED = "twice the process died, or was ended after half an hour, while it loaded or ran this model"
 
 _SYSTEMS = {"iphone": "iOS", "ipad": "iPadOS"}
 
@@ -270,7 +271,8 @@ def measure(
         if not active:
             continue
         try:
-            sentinel = Loaded(load(sentinel_id))
+            with end_process_after(HUNG_AFTER_S):
+                sentinel = Loaded(load(sentinel_id))
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"[:200]
             raise BundleError(f"{units}: not even the sentinel runs ({reason})\nallowed: other --units") from error
@@ -278,7 +280,7 @@ def measure(
         for name in active:
             journal.begin(units, name)
             try:
-                with end_process_after(MAX_LOAD_S):
+                with end_process_after(HUNG_AFTER_S):
                     runner = load(name)
                     loaded, placement = Loaded(runner), runner.placement
             except Exception as error:  # noqa: BLE001 - what Core ML cannot run is a result too
@@ -326,21 +328,24 @@ def _measure_round(
     samples: list[dict[str, Any]] = []
     probes: list[dict[str, Any]] = []
     for name in order:
-        if not probes or len(samples) - probes[-1]["position"] == rules.sentinel_every:
-            probes.append({"position": len(samples), "raw_ms": sentinel.probe_ms()})
-        taken_at = time.time()
-        try:
-            raw_ms = runners[name].sample_ms()
-        except Exception as error:  # noqa: BLE001 - the others can still be measured
-            add_failure(journal, units, name, error, sentinel=sentinel)
-            del runners[name]
-            continue
+        with end_process_after(HUNG_AFTER_S):
+            if not probes or len(samples) - probes[-1]["position"] == rules.sentinel_every:
+                probes.append({"position": len(samples), "raw_ms": sentinel.probe_ms()})
+            journal.begin(units, name, sync=False)
+            taken_at = time.time()
+            try:
+                raw_ms = runners[name].sample_ms()
+            except Exception as error:  # noqa: BLE001 - the others can still be measured
+                add_failure(journal, units, name, error, sentinel=sentinel)
+                del runners[name]
+                continue
         num_runs = runners[name].num_runs
         samples.append({"model": name, "raw_ms": raw_ms, "num_runs": num_runs, "taken_at": taken_at})
         samples_ms.setdefault(name, []).append(raw_ms)
     if not samples:  # where the results are read, a round of nothing is none
         return
-    probes.append({"position": len(samples), "raw_ms": sentinel.probe_ms()})
+    with end_process_after(HUNG_AFTER_S):
+        probes.append({"position": len(samples), "raw_ms": sentinel.probe_ms()})
     journal.add("round", units, round_index=round_index, samples=samples, probes=probes)
     _say(f"{units}: round {round_index + 1}, over {len(samples)} models")
 
@@ -411,7 +416,10 @@ def is_finished(samples_ms: Sequence[float], rules: Rules) -> bool:
 
 
 class Journal:
-    """Everything that was measured, one JSON line each, on the disk before the next begins."""
+    """Everything that was measured, one JSON line each, on the disk before the next begins.
+
+    Beside it stands what is about to be tried: where that is the last line, the process died of it.
+    """
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self._header = dict(header)
@@ -424,17 +432,27 @@ class Journal:
                 f"{path.name} was measured on another machine, or with another bundle\n"
                 "fix: give another name with --results"
             )
-        self._entries = [entry for entry in documents[1:] if entry["kind"] not in ("begin", "end")]
+        self._entries = [entry for entry in documents[1:] if entry["kind"] not in ("begin", "death", "end")]
         self._file = path.open("ab")
         self._file.truncate(len(content) - len(torn))  # a torn line is where an earlier run was killed
         if not documents:
             self._append(self._header)
         elif documents[-1].get("kind") == "begin":
-            self.add("failure", documents[-1]["units"], model=documents[-1]["model"], reason=DIED)
+            death = {**documents[-1], "kind": "death"}
+            if death in documents:  # the second one, which is no chance
+                self.add("failure", death["units"], model=death["model"], reason=DIED)
+            else:
+                self._append(death)
 
-    def begin(self, units: str, model: str) -> None:
-        """Says that a model is about to be loaded, which can kill the process; it is not tried a second time."""
-        self._append({"kind": "begin", "units": units, "model": model})
+    def begin(self, units: str, model: str, *, sync: bool = True) -> None:
+        """Says that a model is about to be loaded or run, which can kill the process.
+
+        Args:
+            units: The compute units.
+            model: The model.
+            sync: Whether to wait for the disk, which survives the death of the whole machine, but disturbs a sample.
+        """
+        self._append({"kind": "begin", "units": units, "model": model}, sync=sync)
 
     def add(self, kind: str, units: str, **facts: Any) -> None:
         entry = {"kind": kind, "units": units, **facts}
@@ -469,10 +487,11 @@ class Journal:
     def _of(self, kind: str, units: str) -> Iterable[dict[str, Any]]:
         return (entry for entry in self._entries if entry["kind"] == kind and entry["units"] == units)
 
-    def _append(self, document: Mapping[str, Any]) -> None:
+    def _append(self, document: Mapping[str, Any], *, sync: bool = True) -> None:
         self._file.write(json.dumps(document, allow_nan=False).encode() + b"\n")
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if sync:
+            os.fsync(self._file.fileno())
 
 
 # The machine: how hot it is, and what else it was doing.
