@@ -54,6 +54,7 @@ MIN_SAMPLE_S = 0.001  # enough for the clock
 SAMPLES_PER_PROBE = 3  # of the sentinel, of which the median counts
 COOLING_POLL_S = 2.0
 HUNG_AFTER_S = 1800.0  # Core ML compiles a large network for minutes
+MAX_REMOTE_LOOKS = 300  # half a second and a call of devicectl each: about five minutes
 
 DIED = "twice the process died, or was ended after half an hour, while it loaded or ran this model"
 
@@ -632,15 +633,17 @@ def connected_device(target: str, team: str, events: asyncio.Runner) -> Any:
     """Builds coremltools' model runner app, signs it and starts it on the device on the cable."""
     if re.fullmatch("[A-Z0-9]{10}", team) is None:  # coremltools puts it into a shell command
         raise BundleError("the Apple development team is missing\nallowed: its ten letters and digits")
-    from coremltools.models.ml_program.experimental.remote_device import AppSigningCredentials, Device, DeviceType
+    from coremltools.models.ml_program.experimental import remote_device
 
     identifier = _connected_properties(target)["identifier"]
     # An identifier of its own: Apple gives each to one team only, and coremltools' default to whoever came first.
-    credentials = AppSigningCredentials(
+    credentials = remote_device.AppSigningCredentials(
         development_team=team, bundle_identifier=f"org.snapnas.modelrunner.{team.lower()}"
     )
     try:
-        devices = {device.identifier: device for device in Device.get_connected_devices(DeviceType(target))}
+        wait_for_slow_loads(remote_device)
+        connected = remote_device.Device.get_connected_devices(remote_device.DeviceType(target))
+        devices = {device.identifier: device for device in connected}
         return events.run(devices[identifier].prepare_for_model_debugging(credentials=credentials))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"[:200]
@@ -648,6 +651,18 @@ def connected_device(target: str, team: str, events: asyncio.Runner) -> Any:
             f"coremltools could not start its app on the {target} ({reason})\n"
             "fix: build any app for it in Xcode once, with the same team"
         ) from error
+
+
+def wait_for_slow_loads(remote_device: Any) -> None:
+    """Lets coremltools wait minutes, not seconds, for an answer of a connected device.
+
+    By itself it looks 20 times, and there Core ML compiles a large network for minutes. There is no setting for it, but
+    `load_on_device` looks this class up when it runs. Not more than is needed: coremltools does not see that its app
+    has died, and waits as long for that.
+    """
+    remote_device._DeviceCtlRemoteService = functools.partial(
+        remote_device._DeviceCtlRemoteService, max_attempts=MAX_REMOTE_LOOKS
+    )
 
 
 def _connected_properties(target: str) -> dict[str, Any]:

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from profilers.bundling.run_bundle import (
+    HUNG_AFTER_S,
     BundleError,
     CoreMLRunner,
     Journal,
@@ -23,6 +25,7 @@ from profilers.bundling.run_bundle import (
     measure,
     parse_pmset,
     verified_manifest,
+    wait_for_slow_loads,
     wait_until_cool,
 )
 from tests.profilers.bundling.conftest import BreakingRunner, PretendRunner, cool
@@ -299,6 +302,21 @@ def test_groups_hold_what_fits() -> None:
 def test_a_team_that_is_none_never_reaches_a_shell(team: str) -> None:
     with pytest.raises(BundleError, match="ten letters and digits"):
         connected_device("iphone", team, None)  # type: ignore[arg-type]
+
+
+def test_coremltools_waits_for_a_slow_load_on_a_connected_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    from coremltools.models.ml_program.experimental import remote_device
+
+    monkeypatch.setattr(remote_device, "_DeviceCtlRemoteService", remote_device._DeviceCtlRemoteService)  # put back
+    wait_for_slow_loads(remote_device)
+
+    async def service() -> Any:
+        return remote_device._DeviceCtlRemoteService(socket=None)  # as `load_on_device` makes it, in a running loop
+
+    with asyncio.Runner() as events:
+        waiting = events.run(service())
+    assert "_DeviceCtlRemoteService" in remote_device._RemoteMLModelService.load_on_device.__code__.co_names
+    assert 120 < waiting.max_attempts * waiting.poll_time < HUNG_AFTER_S / 2
 
 
 def test_placement_counts_which_device_runs_which_operator() -> None:
