@@ -14,7 +14,10 @@ class LoadReport:
     """One subject being loaded for the first time in the measuring process."""
 
     load_ms: float
-    """From the file to a runner, with everything the runtime compiles or packs."""
+    """From the file to a runner, with everything the runtime compiles or packs; of Core ML, what Core ML says itself.
+
+    That leaves out the unpacking, and the first compilation, which is the same for every device.
+    """
     first_run_ms: float
     """The cold start: the first run after loading."""
     peak_memory_mib: float | None

@@ -26,10 +26,11 @@ from typing import Any
 
 from profilers.backends.abstract import AbstractBackend, AbstractRunner
 from profilers.backends.registry import open_backend
+from profilers.bundling.run_bundle import take_sample_ms, warm_up
 from profilers.load_report import LoadReport
 from profilers.memory import PeakMemory
 from profilers.subject import Subject
-from profilers.timing import take_sample_ms, take_samples_in_turn_ms, warm_up
+from profilers.timing import take_samples_in_turn_ms
 
 SLOT_FORMAT = struct.Struct("<q")
 """How the slot at work stands in SLOT_FILE."""
@@ -67,7 +68,7 @@ class _Desk:
             case {"load": subject, "slot": slot, "path": path}:
                 return self._load(Subject(**subject), slot, Path(path))
             case {"sample": slot, "num_runs": num_runs}:
-                return {"raw_ms": take_sample_ms(self._runners[slot], num_runs=num_runs), "taken_at": taken_at}
+                return {"raw_ms": take_sample_ms(self._runners[slot].run, num_runs=num_runs), "taken_at": taken_at}
             case {"in_turn": slots, "num_passes": num_passes}:
                 runners = {slot: self._runners[slot] for slot in slots}
                 samples_ms = take_samples_in_turn_ms(runners, num_passes=num_passes, announce=self._announce)
@@ -84,12 +85,12 @@ class _Desk:
         load_s = time.perf_counter() - start_s
         first_run_s = runner.run(1)
         report = LoadReport(
-            load_ms=1000 * load_s,
+            load_ms=1000 * load_s if runner.load_ms is None else runner.load_ms,
             first_run_ms=1000 * first_run_s,
             peak_memory_mib=memory.growth_mib(),
             placement=runner.placement,
         )
-        num_runs = warm_up(runner, first_run_s=first_run_s)
+        num_runs = warm_up(runner.run, first_run_s=first_run_s)
         self._runners[slot] = runner
         return {"num_runs": num_runs, **dataclasses.asdict(report)}
 

@@ -26,6 +26,11 @@ class AbstractRunner(ABC):
         """Runs it `num_runs` times one after another, waits for the last result, and returns the seconds it took."""
 
     @property
+    def load_ms(self) -> float | None:
+        """How long loading took by the runtime's own clock; None where it has none, and the worker's counts."""
+        return None
+
+    @property
     def placement(self) -> Mapping[str, int] | None:
         """How many nodes of the graph each provider or delegate took; None where the runtime does not tell."""
         return None

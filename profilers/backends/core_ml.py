@@ -1,7 +1,7 @@
 """Core ML on this Mac, or on the iPhone or iPad on its cable: float16, on the compute units of your choice.
 
 Models are prepared on any system; running them needs macOS. What runs them is `profilers.bundling.run_bundle`, the very
-file that a bundle carries to a Mac without a checkout, so both ways measure alike and fill the rows of one device.
+file that a bundle carries to a Mac without a checkout, so both ways time a model alike and fill the rows of one device.
 coremltools' benchmarker is asked for every run by number: by itself it would take one, without warm-up.
 
 A device on the cable needs Xcode, developer mode, and the Apple development team that signs coremltools' runner app in
@@ -115,6 +115,10 @@ class _CoreMLRunner(AbstractRunner):
 
     def run(self, num_runs: int) -> float:
         return self._runner.run(num_runs)
+
+    @property
+    def load_ms(self) -> float:
+        return self._runner.load_ms[0]
 
     @property
     def placement(self) -> Mapping[str, int] | None:

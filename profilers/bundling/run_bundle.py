@@ -51,6 +51,7 @@ UNITS = ("all", "cpu_only", "cpu_and_gpu", "cpu_and_ne")
 MIN_WARM_UP_RUNS = 2
 MIN_WARM_UP_S = 0.05  # a cold small block can take 39 times its median
 MIN_SAMPLE_S = 0.001  # enough for the clock
+LONG_RUN_S = 0.05  # of a large network; seen with networks of 117 ms and more, on one processor
 SAMPLES_PER_PROBE = 3  # of the sentinel, of which the median counts
 COOLING_POLL_S = 2.0
 HUNG_AFTER_S = 1800.0  # Core ML compiles a large network for minutes
@@ -368,24 +369,46 @@ def add_failure(journal: "Journal", units: str, model: str, error: Exception, *,
         ) from cause
 
 
+# How one sample is taken; `profilers.timing` says why. Measuring with a checkout takes it with these very functions.
+
+
+def warm_up(run: Callable[[int], float], *, first_run_s: float) -> int:
+    """Runs a model until it is warm; returns how many runs a sample needs to last a millisecond.
+
+    Args:
+        run: Takes a number of runs, and gives the seconds they took one after another.
+        first_run_s: What the first run took, which may load kernels for longer than a warm-up takes.
+    """
+    num_runs = total_runs = 1
+    last_s, total_s = first_run_s, 0.0
+    while total_runs < MIN_WARM_UP_RUNS or total_s < MIN_WARM_UP_S:
+        num_runs = runs_per_sample(last_s / num_runs)
+        last_s = run(num_runs)
+        total_runs, total_s = total_runs + num_runs, total_s + last_s
+    return runs_per_sample(last_s / num_runs)
+
+
+def take_sample_ms(run: Callable[[int], float], *, num_runs: int) -> float:
+    """Milliseconds of one run, from a timed loop of `num_runs`; of a long one, from the run before that loop."""
+    before_s = run(1)
+    return 1000 * (before_s if before_s >= LONG_RUN_S else run(num_runs) / num_runs)
+
+
+def runs_per_sample(run_s: float) -> int:
+    return max(1, math.ceil(MIN_SAMPLE_S / run_s))
+
+
 class Loaded:
     """A warm model, and how many runs a sample of it needs."""
 
     def __init__(self, runner: Runner) -> None:
         self._run = runner.run
-        num_runs = total_runs = 1
-        last_s, total_s = self._run(1), 0.0  # the first run may load kernels for longer than a warm-up takes
-        self.first_run_ms = 1000 * last_s
-        while total_runs < MIN_WARM_UP_RUNS or total_s < MIN_WARM_UP_S:
-            num_runs = math.ceil(MIN_SAMPLE_S / (last_s / num_runs))
-            last_s = self._run(num_runs)
-            total_runs, total_s = total_runs + num_runs, total_s + last_s
-        self.num_runs = math.ceil(MIN_SAMPLE_S / (last_s / num_runs))
+        first_run_s = self._run(1)
+        self.first_run_ms = 1000 * first_run_s
+        self.num_runs = warm_up(self._run, first_run_s=first_run_s)
 
     def sample_ms(self) -> float:
-        """Milliseconds of one run, after an untimed one."""
-        self._run(1)
-        return 1000 * self._run(self.num_runs) / self.num_runs
+        return take_sample_ms(self._run, num_runs=self.num_runs)
 
     def probe_ms(self) -> float:
         return sorted(self.sample_ms() for _ in range(SAMPLES_PER_PROBE))[SAMPLES_PER_PROBE // 2]

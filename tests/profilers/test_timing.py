@@ -1,7 +1,8 @@
 import pytest
 
 from profilers.backends.abstract import AbstractRunner
-from profilers.timing import MIN_WARM_UP_S, runs_per_sample, take_sample_ms, take_samples_in_turn_ms, warm_up
+from profilers.bundling.run_bundle import MIN_WARM_UP_S, runs_per_sample, take_sample_ms, warm_up
+from profilers.timing import take_samples_in_turn_ms
 
 
 class ColdRunner(AbstractRunner):
@@ -27,7 +28,7 @@ class ColdRunner(AbstractRunner):
 @pytest.mark.parametrize("run_s", [1e-6, 1e-4, 0.0004, 0.2])
 def test_warm_up_lasts_long_enough_and_sees_the_warm_speed(run_s: float) -> None:
     runner = ColdRunner(run_s)
-    num_runs = warm_up(runner, first_run_s=runner.run(1))
+    num_runs = warm_up(runner.run, first_run_s=runner.run(1))
     assert runner.num_runs >= 2
     assert runner.total_s >= MIN_WARM_UP_S
     assert num_runs * run_s >= 0.0009
@@ -35,22 +36,22 @@ def test_warm_up_lasts_long_enough_and_sees_the_warm_speed(run_s: float) -> None
 
 def test_a_first_run_that_loads_kernels_is_no_warm_up() -> None:
     runner = ColdRunner(0.0004)
-    warm_up(runner, first_run_s=0.3)
+    warm_up(runner.run, first_run_s=0.3)
     assert runner.total_s >= MIN_WARM_UP_S
 
 
 def test_a_rested_block_is_timed_warm() -> None:
     runner = ColdRunner(0.0004)
-    num_runs = warm_up(runner, first_run_s=runner.run(1))
+    num_runs = warm_up(runner.run, first_run_s=runner.run(1))
     runner.is_rested = True
-    assert take_sample_ms(runner, num_runs=num_runs) == pytest.approx(0.4)
+    assert take_sample_ms(runner.run, num_runs=num_runs) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(("run_s", "num_runs"), [(0.049, 2), (0.051, 1)])
 def test_a_large_network_runs_once_for_a_sample(run_s: float, num_runs: int) -> None:
     runner = ColdRunner(run_s)
     runner.run(2)
-    assert take_sample_ms(runner, num_runs=1) == pytest.approx(1000 * run_s)
+    assert take_sample_ms(runner.run, num_runs=1) == pytest.approx(1000 * run_s)
     assert runner.num_runs - 2 == num_runs
 
 

@@ -1,5 +1,7 @@
 """Core ML: models are prepared anywhere and run on macOS only; a name says what is chosen."""
 
+import dataclasses
+import mmap
 import sys
 import zipfile
 from pathlib import Path
@@ -8,13 +10,15 @@ import pytest
 
 from deploy.to_core_ml import read_core_ml
 from profilers.backends.abstract import DeviceUnavailableError
-from profilers.backends.core_ml import CoreMLBackend, CoreMLOptions, core_ml_device
+from profilers.backends.core_ml import CoreMLBackend, CoreMLOptions, _CoreMLRunner, core_ml_device
 from profilers.backends.device_options import read_options
 from profilers.bundling.models import check_model
 from profilers.bundling.run_bundle import Machine
 from profilers.subject import Subject
+from profilers.worker import SLOT_FORMAT, _Desk
 from search_space.errors import UsageError
 from search_space.specs import NormOutSpec
+from tests.profilers.bundling.conftest import PretendRunner
 
 MACHINE = Machine("mac", "Apple M3 Pro, Mac15,7", "macOS 15.1", "9.0")
 SUBJECT = Subject.of_block(NormOutSpec(channels=8, size=8, norm_groups=4))
@@ -52,6 +56,16 @@ def test_a_model_is_prepared_on_any_system(tmp_path: Path) -> None:
     CoreMLBackend().prepare(SUBJECT, tmp_path / "block.model")
     with zipfile.ZipFile(tmp_path / "block.model") as archive:
         assert "Data/com.apple.CoreML/model.mlmodel" in archive.namelist()
+
+
+def test_a_worker_keeps_the_time_that_core_ml_took_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a bundle does; by the worker's clock it would hold the unpacking, or the building of a phone's app."""
+    runner = _CoreMLRunner(PretendRunner(0.002))  # type: ignore[arg-type]
+    monkeypatch.setattr(CoreMLBackend, "load", lambda *_: runner)
+    with mmap.mmap(-1, SLOT_FORMAT.size) as slot_file:
+        desk = _Desk(CoreMLBackend(), slot_file)
+        answer = desk.answer({"load": dataclasses.asdict(SUBJECT), "slot": 0, "path": "block"})
+    assert answer["load_ms"] == PretendRunner(0.002).load_ms[0]
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="here Core ML runs")

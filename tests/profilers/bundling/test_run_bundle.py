@@ -16,6 +16,7 @@ from profilers.bundling.run_bundle import (
     BundleError,
     CoreMLRunner,
     Journal,
+    Loaded,
     Rules,
     ThermalState,
     connected_device,
@@ -292,6 +293,22 @@ def test_an_unsteady_model_gets_more_rounds() -> None:
     unsteady = [1.0, 1.1] * 10
     assert not is_finished(unsteady[:19], RULES)
     assert is_finished(unsteady, RULES)
+
+
+@pytest.mark.parametrize(("run_s", "num_calls"), [(0.049, 2), (0.051, 1)])
+def test_a_large_network_runs_once_for_a_sample_as_with_a_checkout(run_s: float, num_calls: int) -> None:
+    class CountedRunner(PretendRunner):
+        num_calls = 0
+
+        def run(self, num_runs: int) -> float:
+            self.num_calls += 1
+            return super().run(num_runs)
+
+    runner = CountedRunner(run_s)
+    loaded = Loaded(runner)
+    runner.num_calls = 0
+    assert loaded.sample_ms() == pytest.approx(1000 * run_s)
+    assert runner.num_calls == num_calls
 
 
 def test_groups_hold_what_fits() -> None:
