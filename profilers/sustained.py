@@ -8,6 +8,7 @@ divided by any drift, for the drift is what is looked for.
 import itertools
 import statistics
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from profilers.backends.abstract import AbstractBackend
 from profilers.device import Device
 from profilers.memory import reason_not_to_fit
 from profilers.preparing import prepare_all
+from profilers.protocol import Protocol
 from profilers.subject import Subject
 from profilers.worker_client import Worker
 from search_space.arch import ArchConfig
@@ -24,7 +26,6 @@ from search_space.progress import progress
 
 PERIOD_S = 60.0
 _STRETCH_S = 2.0  # between two answers of the measuring process
-_TIME_LIMIT_S = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +76,11 @@ def run_sustained(
         raise SnapNASError(f"the network does not fit on {device.name}: {reason}")
     with tempfile.TemporaryDirectory(prefix="snapnas-sustained-") as folder:
         path = Path(folder) / "network.model"
-        for _, failure in prepare_all({subject: path}, backend, time_limit_s=_TIME_LIMIT_S):
+        for _, failure in prepare_all({subject: path}, backend, time_limit_s=Protocol.preparing_limit_s):
             if failure is not None:
                 raise SnapNASError(f"{device.name} cannot run the network: {failure}")
-        with Worker(device.name, time_limit_s=_TIME_LIMIT_S) as worker:
+        # One limit for all of it: a network that has warmed up within it has run twice or more, so one run fits.
+        with Worker(device.name, time_limit_s=Protocol.loading_limit_s) as worker:
             num_runs, _ = worker.load(subject, slot=0, path=path)
             stretches = _run_stretches(worker, num_runs=num_runs, duration_s=duration_s)
     return SustainedRun(device=device, arch_id=arch.arch_id, periods=periods_of(stretches, period_s=period_s))
@@ -102,14 +104,18 @@ def periods_of(stretches: Sequence[tuple[float, Sequence[float]]], *, period_s: 
 
 
 def _run_stretches(worker: Worker, *, num_runs: int, duration_s: float) -> list[tuple[float, list[float]]]:
-    """Time is counted in what was asked for, so that the pauses between two answers belong to nobody."""
+    """Each stretch's start, by the clock, and its samples.
+
+    A stretch ends with a whole run, so that of a slow network takes longer than was asked for.
+    """
     stretches = []
     with progress("running without a pause", total=round(duration_s), unit="second") as bar:
-        done_s = 0.0
+        began_s, done_s = time.monotonic(), 0.0
         while done_s < duration_s:
             stretch_s = min(_STRETCH_S, duration_s - done_s)
             samples_ms = worker.sustain(0, num_runs=num_runs, duration_s=stretch_s)
             stretches.append((done_s, samples_ms))
-            bar.advance(round(done_s + stretch_s) - round(done_s), note=f"{statistics.median(samples_ms):.2f} ms")
-            done_s += stretch_s
+            now_s = time.monotonic() - began_s
+            bar.advance(round(min(now_s, duration_s)) - round(done_s), note=f"{statistics.median(samples_ms):.2f} ms")
+            done_s = now_s
     return stretches

@@ -1,9 +1,13 @@
 from pathlib import Path
+from typing import Any, Self
+from unittest.mock import Mock
 
 import pytest
 
 from profilers.backends.registry import open_backend
+from profilers.load_report import LoadReport
 from profilers.measure import MeasureOptions
+from profilers.protocol import Protocol
 from profilers.sustained import SustainedRun, periods_of, run_sustained
 from profilers.sustained_report import figure, json_document, write_figure
 from search_space.errors import SnapNASError, StorageError, UsageError
@@ -34,6 +38,41 @@ def test_a_network_runs_without_a_pause(run: SustainedRun) -> None:
     assert json_document(run)["drift_percent"] == pytest.approx(
         100 * (run.periods[-1].median_ms / run.periods[0].median_ms - 1)
     )
+
+
+class SlowWorker:
+    """Stands in for a measuring process whose network takes 15 s, on a clock that only its runs move."""
+
+    now_s = 0.0
+
+    def __init__(self, _device_name: str, *, time_limit_s: float) -> None:
+        self.time_limit_s = time_limit_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        pass
+
+    def load(self, _subject: Any, *, slot: int, path: Path) -> tuple[int, LoadReport]:
+        return 1, LoadReport(load_ms=1, first_run_ms=15_000, peak_memory_mib=None, placement=None)
+
+    def sustain(self, _slot: int, *, num_runs: int, duration_s: float) -> list[float]:
+        assert self.time_limit_s == Protocol.loading_limit_s
+        SlowWorker.now_s += 15
+        return [15_000.0]
+
+
+def test_a_slow_network_runs_for_the_minutes_that_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare_all = Mock(return_value=[])
+    monkeypatch.setattr("profilers.sustained.prepare_all", prepare_all)
+    monkeypatch.setattr("profilers.sustained.Worker", SlowWorker)
+    monkeypatch.setattr("profilers.sustained.time", Mock(monotonic=lambda: SlowWorker.now_s))
+    run = run_sustained(ARCH, open_backend("host-onnxruntime"), duration_s=120)
+    assert SlowWorker.now_s == 120
+    assert [period.start_s for period in run.periods] == [0, 60]
+    assert [period.num_samples for period in run.periods] == [4, 4]
+    assert prepare_all.call_args.kwargs["time_limit_s"] == Protocol.preparing_limit_s
 
 
 def test_the_figure_shows_every_median_and_needs_no_network(run: SustainedRun, tmp_path: Path) -> None:
