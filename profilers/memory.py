@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from profilers.backends.abstract import Footprint
 from profilers.subject import Subject
 from search_space.arch_json import arch_from_json
 from search_space.counts import Counts, count, count_block
 from search_space.specs import spec_from_key
 
-WEIGHT_COPIES = 3
-"""A runtime keeps the file's bytes, the graph's tensors and its own packed layout of them."""
+BYTES_PER_NUMBER = {"fp32": 4, "fp16": 2, "bf16": 2}
+"""By the word that device records use for a number format."""
 ACTIVATION_COPIES = 8
 """A block's intermediate tensors are several times what enters and leaves it."""
 FIXED_BYTES = 64 * 2**20
@@ -31,18 +32,18 @@ _CGROUP_LIMITS = (  # what a container may use, and what it uses: version 2, the
 )
 
 
-def counts_of(subject: Subject) -> Counts:
+def counts_of(subject: Subject, *, bytes_per_number: int = 4) -> Counts:
     match subject.kind:
         case "block":
-            return count_block(spec_from_key(subject.text))
+            return count_block(spec_from_key(subject.text), bytes_per_number=bytes_per_number)
         case "network":
-            return count(arch_from_json(subject.text))
+            return count(arch_from_json(subject.text), bytes_per_number=bytes_per_number)
 
 
-def needed_bytes(subject: Subject) -> int:
+def needed_bytes(subject: Subject, footprint: Footprint) -> int:
     """What loading and running the subject takes, a generous guess from its counts."""
-    counts = counts_of(subject)
-    return WEIGHT_COPIES * counts.weight_bytes + ACTIVATION_COPIES * counts.activation_bytes + FIXED_BYTES
+    counts = counts_of(subject, bytes_per_number=footprint.bytes_per_number)
+    return footprint.weight_copies * counts.weight_bytes + ACTIVATION_COPIES * counts.activation_bytes + FIXED_BYTES
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
@@ -52,14 +53,14 @@ def available_bytes(root: Path = Path("/")) -> int | None:
     return min(known) if known else None
 
 
-def reason_not_to_fit(subject: Subject, free_bytes: int | None) -> str | None:
+def reason_not_to_fit(subject: Subject, free_bytes: int | None, footprint: Footprint) -> str | None:
     """Why the subject cannot be loaded, in numbers; None if it can."""
-    if free_bytes is None or needed_bytes(subject) <= free_bytes:
+    if free_bytes is None or needed_bytes(subject, footprint) <= free_bytes:
         return None
-    counts = counts_of(subject)
+    counts = counts_of(subject, bytes_per_number=footprint.bytes_per_number)
     return (
-        f"needs about {needed_bytes(subject) / _MIB:.0f} MiB, {free_bytes / _MIB:.0f} MiB are free: "
-        f"{WEIGHT_COPIES} x {counts.weight_bytes / _MIB:.0f} MiB of weights, "
+        f"needs about {needed_bytes(subject, footprint) / _MIB:.0f} MiB, {free_bytes / _MIB:.0f} MiB are free: "
+        f"{footprint.weight_copies} x {counts.weight_bytes / _MIB:.0f} MiB of weights, "
         f"{ACTIVATION_COPIES} x {counts.activation_bytes / _MIB:.0f} MiB of activations"
     )
 
@@ -68,7 +69,7 @@ def roomy_group_bytes(free_bytes: int | None) -> int:
     """How many bytes of weights to load at once: many, since a round goes over them. Half of the memory stays free."""
     if free_bytes is None:
         return MIN_GROUP_BYTES
-    return min(max(MIN_GROUP_BYTES, free_bytes // (2 * WEIGHT_COPIES)), MAX_GROUP_BYTES)
+    return min(max(MIN_GROUP_BYTES, free_bytes // (2 * Footprint.weight_copies)), MAX_GROUP_BYTES)
 
 
 def roomy_disk_bytes(free_bytes: int) -> int:

@@ -116,7 +116,7 @@ class SubjectGroup:
             return
         free_bytes = self._backend.free_bytes()
         for subject in list(self._active):
-            if reason := reason_not_to_fit(subject, free_bytes):
+            if reason := reason_not_to_fit(subject, free_bytes, self._backend.footprint):
                 logger.warning("%s does not fit on %s: %s", _name(subject), self._device.name, reason)
                 self._table.fail(self._device, subject, reason=reason, status="does_not_fit")
                 self._active.remove(subject)

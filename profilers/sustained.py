@@ -72,7 +72,7 @@ def run_sustained(
     subject, device = Subject.of_network(arch), backend.device
     if device.is_estimate:
         raise SnapNASError(f"{device.name} is a formula and never becomes warm", fix="give a device with a clock")
-    if reason := reason_not_to_fit(subject, backend.free_bytes()):
+    if reason := reason_not_to_fit(subject, backend.free_bytes(), backend.footprint):
         raise SnapNASError(f"the network does not fit on {device.name}: {reason}")
     with tempfile.TemporaryDirectory(prefix="snapnas-sustained-") as folder:
         path = Path(folder) / "network.model"

@@ -7,6 +7,7 @@ often to run and in which order is the protocol's business, the same for every b
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from profilers.device import Device
@@ -16,6 +17,16 @@ from search_space.errors import UsageError
 
 class DeviceUnavailableError(UsageError):
     """The device is known, but not on this machine: no such hardware, or a package is not installed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """How a runtime holds a subject in the memory that `AbstractBackend.free_bytes` speaks of."""
+
+    weight_copies: int = 3
+    """The file's bytes, the graph's tensors and the runtime's own packed layout of them."""
+    bytes_per_number: int = 4
+    """Of weights and activations: 4 in float32, 2 in float16."""
 
 
 class AbstractRunner(ABC):
@@ -54,6 +65,11 @@ class AbstractBackend(ABC):
         from profilers.memory import available_bytes
 
         return available_bytes()
+
+    @property
+    def footprint(self) -> Footprint:
+        """What a subject takes of that memory."""
+        return Footprint()
 
     @property
     def max_loaded_bytes(self) -> int:

@@ -28,10 +28,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError
+from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError, Footprint
 from profilers.backends.device_options import canonical_name, check_threads, did_you_mean
 from profilers.defaults import DEFAULT_DEVICE
 from profilers.device import Device, host_hardware, host_operating_system
+from profilers.graphics_card import ask_nvidia_smi
 from profilers.subject import Subject
 from search_space.errors import UsageError
 
@@ -75,7 +76,7 @@ class OnnxRuntimeBackend(AbstractBackend):
         return Device(
             name=canonical_name(DEFAULT_DEVICE, self._options),
             backend="onnx_runtime",
-            hardware=_nvidia_card() if self._provider in _MEMORY_OF_PROVIDER else host_hardware(),
+            hardware=self._card.name if self._is_on_card else host_hardware(),
             operating_system=host_operating_system(),
             runtime=f"onnxruntime {onnxruntime.__version__} {self._provider}",
             precision=self._options.precision,
@@ -85,6 +86,22 @@ class OnnxRuntimeBackend(AbstractBackend):
     @property
     def times_single_runs(self) -> bool:
         return self._provider in _ON_THIS_PROCESSOR
+
+    def free_bytes(self) -> int | None:
+        return self._card.memory_bytes if self._is_on_card else super().free_bytes()
+
+    @property
+    def footprint(self) -> Footprint:
+        """On a card the weights, and as much again: the arena doubles when it grows, and TensorRT builds a copy."""
+        return Footprint(weight_copies=2) if self._is_on_card else super().footprint
+
+    @property
+    def _is_on_card(self) -> bool:
+        return self._provider in _MEMORY_OF_PROVIDER
+
+    @cached_property
+    def _card(self) -> "_Card":
+        return _first_card()
 
     def prepare(self, subject: Subject, path: Path) -> None:
         from profilers.backends.onnx_files import export_subject
@@ -108,7 +125,7 @@ class OnnxRuntimeBackend(AbstractBackend):
         options.add_session_config_entry("session.use_env_allocators", "1")
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `placement`
         _share_arena()
-        if self._provider in _MEMORY_OF_PROVIDER:
+        if self._is_on_card:
             onnxruntime.preload_dlls()  # CUDA's libraries, where pip installed them
         providers = list(dict.fromkeys((self._provider, _CPU)))
         provider_options = [_provider_options(provider, self._options.threads) for provider in providers]
@@ -187,15 +204,23 @@ def _available_provider(short_name: str) -> str:
     raise UsageError(given, allowed=allowed, fix=did_you_mean(wanted, available))
 
 
-@functools.cache
-def _nvidia_card() -> str:
+@dataclass(frozen=True, kw_only=True)
+class _Card:
+    """A graphics card."""
+
+    name: str
+    memory_bytes: int | None
+    """All of it; None where the card shares the processor's."""
+
+
+def _first_card() -> _Card:
     """The card that ONNX Runtime takes: the first one that CUDA shows to this process."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0] or "0"
-    command = ("nvidia-smi", f"--id={first}", "--query-gpu=name", "--format=csv,noheader")
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+        ((name, memory_mib),) = ask_nvidia_smi("name", "memory.total", card=first)
     except (OSError, subprocess.SubprocessError) as error:
         raise DeviceUnavailableError(f"nvidia-smi does not name a card: {error}", fix="run nvidia-smi") from error
+    return _Card(name=name, memory_bytes=int(memory_mib) * 2**20 if memory_mib.isdigit() else None)
 
 
 def _short_name(provider: str) -> str:

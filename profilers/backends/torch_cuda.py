@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError
+from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError, Footprint
 from profilers.backends.device_options import canonical_name
 from profilers.device import Device, host_operating_system
-from profilers.memory import roomy_group_bytes
+from profilers.memory import BYTES_PER_NUMBER, roomy_group_bytes
 from profilers.subject import Subject
 
 _RUNS_BEFORE_CAPTURE = 3  # libraries choose kernels and allocate in the first ones, which a capture forbids
@@ -65,6 +65,11 @@ class TorchCudaBackend(AbstractBackend):
 
         # The card's own, all of it: to ask what is left of it would start a context here, which takes some.
         return int(torch.cuda.get_device_properties(0).total_memory)
+
+    @property
+    def footprint(self) -> Footprint:
+        """The module's tensors and nothing else: a card has no file, and its kernels read the weights as they are."""
+        return Footprint(weight_copies=1, bytes_per_number=BYTES_PER_NUMBER[self._options.precision])
 
     @property
     def max_loaded_bytes(self) -> int:

@@ -10,9 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError
+from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError, Footprint
 from profilers.backends.device_options import canonical_name
 from profilers.device import Device, host_hardware, host_operating_system
+from profilers.memory import BYTES_PER_NUMBER
 from profilers.subject import Subject
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class TorchMpsBackend(AbstractBackend):
     @property
     def times_single_runs(self) -> bool:
         return False  # runs are queued: the next begins before the last is reported
+
+    @property
+    def footprint(self) -> Footprint:
+        """Three copies even so: the module is built in float32, in the memory that both processors share."""
+        return Footprint(bytes_per_number=BYTES_PER_NUMBER[self._options.precision])
 
     def prepare(self, subject: Subject, path: Path) -> None:
         pass  # the worker builds the module itself

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from profilers.backends.abstract import Footprint
 from profilers.memory import (
     MAX_GROUP_BYTES,
     MAX_PREPARED_BYTES,
     MIN_GROUP_BYTES,
-    WEIGHT_COPIES,
     PeakMemory,
     available_bytes,
     counts_of,
@@ -63,18 +63,28 @@ def test_this_machine_tells_what_is_free() -> None:
 
 
 def test_what_needs_more_than_is_free_does_not_fit_and_says_the_numbers() -> None:
-    needed = needed_bytes(SUBJECT)
-    assert reason_not_to_fit(SUBJECT, needed) is None
-    assert reason_not_to_fit(SUBJECT, None) is None
-    reason = reason_not_to_fit(SUBJECT, needed - MIB)
+    footprint = Footprint()
+    needed = needed_bytes(SUBJECT, footprint)
+    assert reason_not_to_fit(SUBJECT, needed, footprint) is None
+    assert reason_not_to_fit(SUBJECT, None, footprint) is None
+    reason = reason_not_to_fit(SUBJECT, needed - MIB, footprint)
     assert reason is not None
     assert f"{needed / MIB:.0f} MiB" in reason
     assert "3 x 34 MiB of weights" in reason
 
 
+def test_one_copy_in_half_precision_needs_a_sixth_for_its_weights() -> None:
+    footprint = Footprint(weight_copies=1, bytes_per_number=2)
+    free_bytes = needed_bytes(SUBJECT, footprint) - MIB
+    reason = reason_not_to_fit(SUBJECT, free_bytes, footprint)
+    assert reason is not None
+    assert f"needs about {free_bytes / MIB + 1:.0f} MiB" in reason
+    assert "1 x 17 MiB of weights, 8 x 0 MiB of activations" in reason
+
+
 def test_a_network_needs_at_least_the_weights_of_its_blocks() -> None:
     network = Subject.of_network(random_arch(search_space("tiny"), 0))
-    assert needed_bytes(network) > counts_of(network).weight_bytes > 0
+    assert needed_bytes(network, Footprint()) > counts_of(network).weight_bytes > 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -98,8 +108,8 @@ def test_portions_fit_into_memory_and_lose_nobody() -> None:
 
 
 def test_what_is_loaded_and_prepared_at_once_leaves_half_of_memory_and_disk_alone() -> None:
-    free_bytes, much = 20 * 2**30, 2**50
+    free_bytes, much, copies = 20 * 2**30, 2**50, Footprint.weight_copies
     assert roomy_group_bytes(None) == roomy_group_bytes(0) == roomy_disk_bytes(0) == MIN_GROUP_BYTES
-    assert free_bytes / 2 - WEIGHT_COPIES < roomy_group_bytes(free_bytes) * WEIGHT_COPIES <= free_bytes / 2
+    assert free_bytes / 2 - copies < roomy_group_bytes(free_bytes) * copies <= free_bytes / 2
     assert roomy_disk_bytes(free_bytes) == free_bytes // 2
     assert (roomy_group_bytes(much), roomy_disk_bytes(much)) == (MAX_GROUP_BYTES, MAX_PREPARED_BYTES)

@@ -9,8 +9,10 @@ import pytest
 
 from profilers.backends.abstract import DeviceUnavailableError
 from profilers.backends.registry import open_backend
+from profilers.memory import reason_not_to_fit
 from profilers.subject import Subject
 from search_space.errors import UsageError
+from search_space.references import sdxl
 from search_space.space import random_arch
 from search_space.spaces import search_space
 from search_space.walk import block_specs
@@ -63,18 +65,32 @@ def test_no_thread_spins_and_none_is_added(tmp_path: Path, monkeypatch: pytest.M
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
 
 
-def test_a_graphics_card_keys_the_rows_of_its_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def graphics_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third of several cards, with 24 GB, and a build of ONNX Runtime that runs on it."""
     program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho NVIDIA card $1\n")
+    program.write_text("#!/bin/sh\necho NVIDIA card $1, 24564\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+
+
+@pytest.mark.usefixtures("graphics_card")
+def test_a_graphics_card_keys_the_rows_of_its_provider() -> None:
     device = open_backend("host-onnxruntime:provider=cuda").device
     assert device.hardware == "NVIDIA card --id=2"
     assert open_backend("host-onnxruntime").device.hardware != device.hardware
     assert onnxruntime.__version__ in device.runtime
+
+
+@pytest.mark.usefixtures("graphics_card")
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_what_fits_on_a_card_is_decided_by_the_card_s_memory(provider: str) -> None:
+    backend, network = open_backend(f"host-onnxruntime:provider={provider}"), Subject.of_network(sdxl())
+    assert backend.free_bytes() == 24564 * 2**20
+    assert reason_not_to_fit(network, backend.free_bytes(), backend.footprint) is None
 
 
 def test_placement_counts_every_node_once(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""What `cuda-torch` decides before a card is asked, seen with a pretended one; `test_torch_modules.py` needs a card."""
+
+from unittest.mock import MagicMock
+
+import pytest
+import torch
+
+from profilers.backends.registry import open_backend
+from profilers.memory import reason_not_to_fit
+from profilers.subject import Subject
+from search_space.references import reference
+
+GIB = 2**30
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
+    """Stands in for `torch.cuda`: a card of 24 GB."""
+    cuda = MagicMock()
+    cuda.get_device_name.return_value = "NVIDIA GeForce RTX 4090"
+    cuda.get_device_properties.return_value.total_memory = 24 * GIB
+    monkeypatch.setattr(torch, "cuda", cuda)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    return cuda
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "card_gib", "fits"),
+    [
+        ("sdxl", "fp16", 24, True),
+        ("sdxl", "fp32", 24, True),
+        ("sd15", "bf16", 8, True),
+        ("sd15", "fp32", 8, True),
+        ("sdxl", "fp16", 4, False),
+        ("sdxl", "fp32", 8, False),
+    ],
+)
+def test_a_card_holds_the_weights_once_in_their_precision(
+    card: MagicMock, name: str, precision: str, card_gib: int, fits: bool
+) -> None:
+    card.get_device_properties.return_value.total_memory = card_gib * GIB
+    backend, network = open_backend(f"cuda-torch:precision={precision}"), Subject.of_network(reference(name))
+    assert (reason_not_to_fit(network, backend.free_bytes(), backend.footprint) is None) == fits
