@@ -4,6 +4,7 @@ A process that the kernel kills for lack of memory takes everything with it that
 measures its disk. So a subject that needs more than is free becomes a row that says `does_not_fit`, with the numbers.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ MIN_GROUP_BYTES, MAX_GROUP_BYTES = 256 * 2**20, 4 * 2**30
 MAX_PREPARED_BYTES = 16 * 2**30
 """Of weights on the disk at once: what a killed campaign has to prepare again."""
 _MIB = 2**20
+_LACK_OF_MEMORY = re.compile("(out|lack) of memory|MemoryError|alloc", re.IGNORECASE)
 _CGROUP_LIMITS = (  # what a container may use, and what it uses: version 2, then version 1
     ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current"),
     ("sys/fs/cgroup/memory/memory.limit_in_bytes", "sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -63,6 +65,11 @@ def reason_not_to_fit(subject: Subject, free_bytes: int | None, footprint: Footp
         f"{footprint.weight_copies} x {counts.weight_bytes / _MIB:.0f} MiB of weights, "
         f"{ACTIVATION_COPIES} x {counts.activation_bytes / _MIB:.0f} MiB of activations"
     )
+
+
+def lacks_memory(reason: str) -> bool:
+    """Whether a subject failed, perhaps, because no memory was left: runtimes tell it by their words only."""
+    return _LACK_OF_MEMORY.search(reason) is not None
 
 
 def roomy_group_bytes(free_bytes: int | None) -> int:

@@ -6,6 +6,8 @@ of one were seen to be 3 % slower than those of the next, compared with the yard
 them, every process loads those that have the fewest samples, so that an hour in which the machine gets slower slows all
 alike: measured to their end one portion after another, the networks of four portions came out 3.6 % apart. What the
 table holds of a subject already counts, so a group that is taken up again goes on where it stopped.
+
+How many memory holds is a guess. Where one more does not fit in, that is not its failure: the next process loads half.
 """
 
 import logging
@@ -22,7 +24,7 @@ from profilers.elasticity import fit_elasticities, with_elasticities
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
 from profilers.measurement import Sample
-from profilers.memory import portions, reason_not_to_fit
+from profilers.memory import counts_of, lacks_memory, portions, reason_not_to_fit
 from profilers.preparing import prepare_all
 from profilers.protocol import ROUNDS_PER_LOOK, Protocol, is_finished
 from profilers.sentinel import COMPANIONS, SENTINEL, between_probes, has_moved, local_sentinels_ms
@@ -71,6 +73,7 @@ class SubjectGroup:
         self._slots = {subject: slot for slot, subject in enumerate(slotted, start=_SENTINEL_SLOT)}
         self._loaded: dict[Subject, LoadReport] = {}
         self._num_runs: dict[Subject, int] = {}
+        self._crowded_out: set[Subject] = set()  # for which there was no memory beside others, once
         self._samples: dict[Subject, list[Sample]] = table.samples(self._device, subjects)
         self._elasticities = {"block": 1.0, "network": 1.0}
         self._thermometer = Thermometer()
@@ -145,7 +148,7 @@ class SubjectGroup:
             path = self._path(YARDSTICK)
             self._num_runs[YARDSTICK], _ = worker.load(YARDSTICK, slot=_YARDSTICK_SLOT, path=path)
         self._turn = self._next_turn()
-        subjects = [*self._spare[: self._num_too_few(self._turn)], *self._turn]
+        subjects = [*self._turn, *self._spare[: self._num_too_few(self._turn)]]
         with progress("warming up", total=len(subjects), unit="model") as bar:
             for subject in subjects:
                 self._load_one(worker, subject)
@@ -164,10 +167,32 @@ class SubjectGroup:
         slot, path = self._slots[subject], self._path(subject)
         try:
             self._num_runs[subject], self._loaded[subject] = worker.load(subject, slot=slot, path=path)
-        except SubjectError as error:
+        except (SubjectError, WorkerDiedError) as error:
+            if lacks_memory(str(error)) and self._makes_room(subject):
+                raise _MemoryFullError from error
+            if isinstance(error, WorkerDiedError):
+                raise _SubjectDiedError(subject) from error
             self._fail(subject, str(error))
-        except WorkerDiedError as error:
-            raise _SubjectDiedError(subject) from error
+
+    def _makes_room(self, subject: Subject) -> bool:
+        """Lets later processes load half of what this one has loaded beside the subject, or no more company than this.
+
+        False where that cannot help: it was alone, or has been crowded out before.
+        """
+        if subject in self._spare:
+            self._spare = [other for other in self._spare if other in self._loaded]
+            return True
+        loaded_bytes = sum(counts_of(other).weight_bytes for other in self._loaded)
+        if not loaded_bytes or subject in self._crowded_out:
+            return False
+        self._crowded_out.add(subject)
+        self._max_loaded_bytes = min(self._max_loaded_bytes, loaded_bytes) // 2
+        logger.warning(
+            "no memory is left on %s beside %.0f MiB of weights; half of them are loaded from now on",
+            self._device.name,
+            loaded_bytes / 2**20,
+        )
+        return True
 
     # The rounds
 
@@ -192,6 +217,8 @@ class SubjectGroup:
             except _SubjectDiedError as death:
                 self._num_deaths += death.subject not in self._active
                 self._fail(death.subject, str(death.__cause__))
+            except _MemoryFullError:
+                pass  # the next process loads fewer
             except WorkerDiedError:  # at the sentinel, which every device can run, or between two requests
                 self._num_deaths += 1
         if self._num_deaths > _MAX_DEATHS:
@@ -352,3 +379,7 @@ class _SubjectDiedError(Exception):
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject.text)
         self.subject = subject
+
+
+class _MemoryFullError(Exception):
+    """A subject found no memory beside those that the measuring process had loaded."""

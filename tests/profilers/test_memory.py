@@ -12,6 +12,7 @@ from profilers.memory import (
     PeakMemory,
     available_bytes,
     counts_of,
+    lacks_memory,
     needed_bytes,
     portions,
     reason_not_to_fit,
@@ -96,6 +97,23 @@ def test_peak_memory_sees_what_was_taken_and_given_back() -> None:
     growth_mib = memory.growth_mib()
     assert growth_mib is not None
     assert growth_mib >= 60
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_told"),
+    [
+        ("OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.", True),
+        ("RuntimeError: MPS backend out of memory (MPS allocated: 8.00 GB)", True),
+        ("RuntimeError: std::bad_alloc", True),
+        ("MemoryError: ", True),
+        ("the measuring process was killed (SIGKILL), perhaps for lack of memory", True),
+        ("the measuring process did not answer within 120 s", False),
+        ("RuntimeError: an illegal memory access was encountered", False),
+        ("ValueError: num_channels must be divisible by num_groups", False),
+    ],
+)
+def test_an_error_s_words_tell_whether_memory_was_lacking(reason: str, is_told: bool) -> None:
+    assert lacks_memory(reason) == is_told
 
 
 def test_portions_fit_into_memory_and_lose_nobody() -> None:

@@ -21,7 +21,7 @@ from profilers.load_report import LoadReport
 from profilers.memory import counts_of
 from profilers.protocol import Protocol
 from profilers.subject import Subject
-from profilers.worker_client import Worker
+from profilers.worker_client import SubjectError, Worker
 from search_space.space import random_arch
 from search_space.spaces import search_space
 from search_space.specs import BlockSpec, ConvSpec, NormOutSpec
@@ -227,6 +227,61 @@ def test_a_subject_that_hangs_while_it_is_loaded_is_a_row_with_a_reason(
     assert coverage.failed == (specs[2],)
     assert len(coverage.known) == len(specs) - 1
     assert "did not answer within" in str(table.records(DEVICE, [hanging])[hanging].reason)
+
+
+def test_what_finds_no_memory_beside_others_is_loaded_again_beside_fewer(
+    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = [ConvSpec(in_channels=4, out_channels=4, size=size) for size in range(4, 10)]
+    num_loaded: list[int] = []
+
+    class SmallWorker(Worker):
+        """Holds the sentinel and four blocks. Whoever asks for more is killed at first, and refused later."""
+
+        def __enter__(self) -> Self:
+            num_loaded.append(0)
+            return super().__enter__()
+
+        def load(self, subject: Subject, *, slot: int, path: Path) -> tuple[int, LoadReport]:
+            if num_loaded[-1] == 5 and len(num_loaded) > 1:
+                raise SubjectError("OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.")
+            if num_loaded[-1] == 5:
+                os.kill(self.process_id, signal.SIGKILL)
+            loaded = super().load(subject, slot=slot, path=path)
+            num_loaded[-1] += 1
+            return loaded
+
+    monkeypatch.setattr("profilers.subject_group.Worker", SmallWorker)
+    table, protocol = LatencyTable(sqlite_engine), Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1)
+    run_campaign(list(map(Subject.of_block, specs)), ExactBackend(), table, protocol=protocol)
+    assert len(table.coverage(specs, DEVICE).present) == len(specs)
+    assert num_loaded == [5, 3, 5, 5, 5]  # those that are measured already keep the next two company, if they find room
+
+
+@pytest.mark.parametrize("num_others", [0, 3])
+def test_what_finds_no_memory_alone_or_a_second_time_has_failed(
+    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch, num_others: int
+) -> None:
+    specs = [ConvSpec(in_channels=4, out_channels=4, size=size) for size in range(4, 5 + num_others)]
+    giant, others = Subject.of_block(specs[-1]), specs[:-1]
+    num_tries = 0
+
+    class DyingAtLoading(Worker):
+        def load(self, subject: Subject, *, slot: int, path: Path) -> tuple[int, LoadReport]:
+            nonlocal num_tries
+            if subject == giant:
+                num_tries += 1
+                os.kill(self.process_id, signal.SIGKILL)
+            return super().load(subject, slot=slot, path=path)
+
+    monkeypatch.setattr("profilers.subject_group.Worker", DyingAtLoading)
+    table, protocol = LatencyTable(sqlite_engine), Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1)
+    run_campaign(list(map(Subject.of_block, specs)), ExactBackend(), table, protocol=protocol)
+    coverage = table.coverage(specs, DEVICE)
+    assert coverage.failed == (specs[-1],)
+    assert coverage.present == tuple(others)
+    assert "lack of memory" in str(table.records(DEVICE, [giant])[giant].reason)
+    assert num_tries == (2 if others else 1)
 
 
 def test_nothing_is_sampled_while_the_machine_is_too_hot(
