@@ -12,8 +12,9 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError, Footprint
 from profilers.backends.device_options import canonical_name
@@ -92,7 +93,17 @@ class TorchCudaBackend(AbstractBackend):
                     fast = compiled(module, inputs)
                     return _CudaRunner(lambda: fast(*inputs))
                 case "graphs":
-                    return _CudaRunner(_captured(lambda: module(*inputs)))
+                    return _CudaRunner(_captured(lambda: module(*inputs), pool=self._graph_pool))
+
+    @cached_property
+    def _graph_pool(self) -> Any:
+        """Memory for what all graphs compute: one at a time is replayed, and nobody reads what it leaves.
+
+        By default every graph keeps its own, so that a few hundred blocks fill a card.
+        """
+        import torch
+
+        return torch.cuda.graph_pool_handle()
 
 
 class _CudaRunner(AbstractRunner):
@@ -142,8 +153,8 @@ def _forbid_tf32() -> None:
     torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
-def _captured(launch: Callable[[], object]) -> Callable[[], object]:
-    """What replays the kernels of one launch; it keeps the inputs and outputs alive whose addresses they hold."""
+def _captured(launch: Callable[[], object], *, pool: Any) -> Callable[[], object]:
+    """What replays the kernels of one launch; it keeps the weights and inputs alive whose addresses they hold."""
     import torch
 
     side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -153,10 +164,10 @@ def _captured(launch: Callable[[], object]) -> Callable[[], object]:
             launch()
     torch.cuda.current_stream().wait_stream(side_stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.inference_mode(), torch.cuda.graph(graph):
-        outputs = launch()
+    with torch.inference_mode(), torch.cuda.graph(graph, pool=pool):
+        launch()
 
-    def replay(_kept: tuple[object, object] = (launch, outputs)) -> None:
+    def replay(_kept: object = launch) -> None:
         graph.replay()
 
     return replay

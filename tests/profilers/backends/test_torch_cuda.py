@@ -1,14 +1,17 @@
 """What `cuda-torch` decides before a card is asked, seen with a pretended one; `test_torch_modules.py` needs a card."""
 
+from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
 import torch
 
+from profilers.backends import torch_cuda, torch_modules
 from profilers.backends.registry import open_backend
 from profilers.memory import reason_not_to_fit
 from profilers.subject import Subject
 from search_space.references import reference
+from search_space.specs import ConvSpec
 
 GIB = 2**30
 
@@ -41,3 +44,15 @@ def test_a_card_holds_the_weights_once_in_their_precision(
     card.get_device_properties.return_value.total_memory = card_gib * GIB
     backend, network = open_backend(f"cuda-torch:precision={precision}"), Subject.of_network(reference(name))
     assert (reason_not_to_fit(network, backend.free_bytes(), backend.footprint) is None) == fits
+
+
+def test_all_graphs_share_one_memory_for_what_they_compute(
+    card: MagicMock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch_modules, "build_on", lambda *_: (lambda: None, ()))
+    monkeypatch.setattr(torch_cuda, "_forbid_tf32", lambda: None)  # whose settings would stay
+    backend = open_backend("cuda-torch:mode=graphs")
+    for size in (4, 8):
+        backend.load(Subject.of_block(ConvSpec(in_channels=4, out_channels=4, size=size)), tmp_path)
+    assert [call.kwargs["pool"] for call in card.graph.call_args_list] == [card.graph_pool_handle.return_value] * 2
+    card.graph_pool_handle.assert_called_once()
