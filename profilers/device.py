@@ -28,7 +28,7 @@ class Device:
     hardware: str
     """The processor's model as the system names it, and its cores."""
     operating_system: str
-    """System and machine type, without the patch level."""
+    """System and machine type; the version only where the system itself runs the network."""
     runtime: str
     """The library that runs the network, with its version."""
     precision: str
@@ -58,6 +58,11 @@ def host_hardware() -> str:
 
 def host_operating_system() -> str:
     return f"{platform.system()} {platform.machine()}"
+
+
+def host_macos() -> str:
+    """This Mac's system with its version, for what runs on Metal or Core ML, which change with it."""
+    return f"macOS {platform.mac_ver()[0]} {platform.machine()}"
 
 
 def num_usable_cores() -> int:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Literal
 from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError, Footprint
 from profilers.backends.device_options import canonical_name, check_threads, did_you_mean
 from profilers.defaults import DEFAULT_DEVICE
-from profilers.device import Device, host_hardware, host_operating_system
+from profilers.device import Device, host_hardware, host_macos, host_operating_system
 from profilers.graphics_card import ask_nvidia_smi
 from profilers.subject import Subject
 from search_space.errors import UsageError
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 _CPU = "CPUExecutionProvider"
+_CORE_ML = "CoreMLExecutionProvider"
 _MEMORY_OF_PROVIDER = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
 """Where inputs and outputs lie, so that no timed run copies them; the processor's memory for all other providers."""
 _ON_THIS_PROCESSOR = (_CPU, "OpenVINOExecutionProvider", "XnnpackExecutionProvider")
@@ -76,8 +77,9 @@ class OnnxRuntimeBackend(AbstractBackend):
         return Device(
             name=canonical_name(DEFAULT_DEVICE, self._options),
             backend="onnx_runtime",
-            hardware=self._card.name if self._is_on_card else host_hardware(),
-            operating_system=host_operating_system(),
+            # The processor launches a card's kernels, and leaves gaps where it is the slower one.
+            hardware=f"{self._card.name}, {host_hardware()}" if self._is_on_card else host_hardware(),
+            operating_system=host_macos() if self._provider == _CORE_ML else host_operating_system(),
             runtime=f"onnxruntime {onnxruntime.__version__} {self._provider}",
             precision=self._options.precision,
             threads=self._options.threads,
@@ -126,6 +128,7 @@ class OnnxRuntimeBackend(AbstractBackend):
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `placement`
         _share_arena()
         if self._is_on_card:
+            os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi counts, which has named the card
             onnxruntime.preload_dlls()  # CUDA's libraries, where pip installed them
         providers = list(dict.fromkeys((self._provider, _CPU)))
         provider_options = [_provider_options(provider, self._options.threads) for provider in providers]

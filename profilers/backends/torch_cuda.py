@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError, Footprint
 from profilers.backends.device_options import canonical_name
-from profilers.device import Device, host_operating_system
+from profilers.device import Device, host_hardware, host_operating_system
 from profilers.memory import BYTES_PER_NUMBER, roomy_group_bytes
 from profilers.subject import Subject
 
@@ -46,11 +46,13 @@ class TorchCudaBackend(AbstractBackend):
     def device(self) -> Device:
         import torch
 
+        card = torch.cuda.get_device_name(0)
         versions = f"torch {torch.__version__.partition('+')[0]} CUDA {torch.version.cuda}"
         return Device(
             name=canonical_name("cuda-torch", self._options),
             backend="torch_cuda",
-            hardware=torch.cuda.get_device_name(0),
+            # The processor launches every kernel, and leaves gaps where it is the slower one; a graph has none.
+            hardware=card if self._options.mode == "graphs" else f"{card}, {host_hardware()}",
             operating_system=host_operating_system(),
             runtime=f"{versions} {self._options.mode}, Python {platform.python_version()}",
             precision=self._options.precision,

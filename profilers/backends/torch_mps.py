@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError, Footprint
 from profilers.backends.device_options import canonical_name
-from profilers.device import Device, host_hardware, host_operating_system
+from profilers.device import Device, host_hardware, host_macos
 from profilers.memory import BYTES_PER_NUMBER
 from profilers.subject import Subject
 
@@ -37,11 +37,13 @@ class TorchMpsBackend(AbstractBackend):
 
     @property
     def device(self) -> Device:
+        import torch
+
         return Device(
             name=canonical_name("mps-torch", self._options),
             backend="torch_mps",
-            hardware=host_hardware(),
-            operating_system=host_operating_system(),
+            hardware=f"{host_hardware()}, {torch.backends.mps.get_core_count()} GPU cores",
+            operating_system=host_macos(),
             runtime=f"torch {version('torch').partition('+')[0]} MPS eager, Python {platform.python_version()}",
             precision=self._options.precision,
             threads=1,

@@ -1,7 +1,9 @@
 """ONNX Runtime's files compute what torch computes, and it says which provider took which node."""
 
 import os
+import platform
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -9,6 +11,7 @@ import pytest
 
 from profilers.backends.abstract import DeviceUnavailableError
 from profilers.backends.registry import open_backend
+from profilers.device import host_hardware
 from profilers.memory import reason_not_to_fit
 from profilers.subject import Subject
 from search_space.errors import UsageError
@@ -80,7 +83,7 @@ def graphics_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("graphics_card")
 def test_a_graphics_card_keys_the_rows_of_its_provider() -> None:
     device = open_backend("host-onnxruntime:provider=cuda").device
-    assert device.hardware == "NVIDIA card --id=2"
+    assert device.hardware == f"NVIDIA card --id=2, {host_hardware()}"
     assert open_backend("host-onnxruntime").device.hardware != device.hardware
     assert onnxruntime.__version__ in device.runtime
 
@@ -91,6 +94,41 @@ def test_what_fits_on_a_card_is_decided_by_the_card_s_memory(provider: str) -> N
     backend, network = open_backend(f"host-onnxruntime:provider={provider}"), Subject.of_network(sdxl())
     assert backend.free_bytes() == 24564 * 2**20
     assert reason_not_to_fit(network, backend.free_bytes(), backend.footprint) is None
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What sessions are started with, in place of starting them."""
+    started: list[dict[str, Any]] = []
+
+    def start(path: Path, options: object, providers: list[str], provider_options: list[dict[str, str]]) -> None:
+        started.append({**os.environ, **dict(zip(providers, provider_options, strict=True))})
+        raise RuntimeError("no such hardware here")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", start)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    return started
+
+
+@pytest.mark.usefixtures("graphics_card")
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_cards_are_counted_as_nvidia_smi_counts_them(
+    provider: str, sessions: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    with pytest.raises(RuntimeError, match="no such hardware"):
+        open_backend(f"host-onnxruntime:provider={provider}").load(BLOCKS["conv"], tmp_path)
+    assert sessions[0]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+def test_macos_keys_the_rows_of_core_ml(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CoreMLExecutionProvider"])
+    devices = []
+    for macos in ("15.1", "26.0"):
+        monkeypatch.setattr(platform, "mac_ver", lambda macos=macos: (macos, ("", "", ""), "arm64"))
+        devices.append(open_backend("host-onnxruntime:provider=coreml").device)
+    assert devices[0].operating_system == f"macOS 15.1 {platform.machine()}"
+    assert devices[0].device_id != devices[1].device_id
 
 
 def test_placement_counts_every_node_once(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from profilers.backends import torch_cuda, torch_modules
 from profilers.backends.registry import open_backend
+from profilers.device import host_hardware
 from profilers.memory import reason_not_to_fit
 from profilers.subject import Subject
 from search_space.references import reference
@@ -56,3 +57,10 @@ def test_all_graphs_share_one_memory_for_what_they_compute(
         backend.load(Subject.of_block(ConvSpec(in_channels=4, out_channels=4, size=size)), tmp_path)
     assert [call.kwargs["pool"] for call in card.graph.call_args_list] == [card.graph_pool_handle.return_value] * 2
     card.graph_pool_handle.assert_called_once()
+
+
+@pytest.mark.usefixtures("card")
+@pytest.mark.parametrize(("mode", "is_host_named"), [("eager", True), ("compiled", True), ("graphs", False)])
+def test_the_processor_keys_a_row_where_it_launches_every_kernel(mode: str, is_host_named: bool) -> None:
+    host = f", {host_hardware()}" if is_host_named else ""
+    assert open_backend(f"cuda-torch:mode={mode}").device.hardware == f"NVIDIA GeForce RTX 4090{host}"
