@@ -11,6 +11,8 @@ activations are quantized while the network runs. Both are unsigned here: with s
 instructions saturate in their sums, and blocks of the tiny space were 5 to 10 % off instead of 0.5 %.
 
 A provider takes the nodes it can run and leaves the others to the processor; `placement` says how many each took.
+fp32 is the number format of the model. Providers that would compute in a smaller one are told not to; of those about
+which nobody here knows, the device's record says that they decide for themselves.
 """
 
 import dataclasses
@@ -45,6 +47,8 @@ _MEMORY_OF_PROVIDER = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvid
 """Where inputs and outputs lie, so that no timed run copies them; the processor's memory for all other providers."""
 _ON_THIS_PROCESSOR = (_CPU, "OpenVINOExecutionProvider", "XnnpackExecutionProvider")
 """Providers whose run has ended when it returns, so that one can be timed by itself."""
+_IN_THE_MODEL_S_FORMAT = (*_ON_THIS_PROCESSOR, *_MEMORY_OF_PROVIDER, _CORE_ML)
+"""Providers that compute in the number format of the model, some of them because `load` tells them so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +78,14 @@ class OnnxRuntimeBackend(AbstractBackend):
     def device(self) -> Device:
         import onnxruntime
 
+        arithmetic = "" if self._provider in _IN_THE_MODEL_S_FORMAT else ", which may compute in another number format"
         return Device(
             name=canonical_name(DEFAULT_DEVICE, self._options),
             backend="onnx_runtime",
             # The processor launches a card's kernels, and leaves gaps where it is the slower one.
             hardware=f"{self._card.name}, {host_hardware()}" if self._is_on_card else host_hardware(),
             operating_system=host_macos() if self._provider == _CORE_ML else host_operating_system(),
-            runtime=f"onnxruntime {onnxruntime.__version__} {self._provider}",
+            runtime=f"onnxruntime {onnxruntime.__version__} {self._provider}{arithmetic}",
             precision=self._options.precision,
             threads=self._options.threads,
         )
@@ -129,6 +134,7 @@ class OnnxRuntimeBackend(AbstractBackend):
         _share_arena()
         if self._is_on_card:
             os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi counts, which has named the card
+            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # for TensorRT, which takes TF32 and has no option against it
             onnxruntime.preload_dlls()  # CUDA's libraries, where pip installed them
         providers = list(dict.fromkeys((self._provider, _CPU)))
         provider_options = [_provider_options(provider, self._options.threads) for provider in providers]
@@ -181,10 +187,12 @@ class _OnnxRunner(AbstractRunner):
 
 
 def _provider_options(provider: str, threads: int) -> dict[str, str]:
-    """What a provider would do otherwise than the device says: fp32 is not TF32, and threads are as many as given."""
+    """What a provider would do otherwise than the device says: fp32 is float32, and threads are as many as given."""
     match provider:
         case "CUDAExecutionProvider":
             return {"use_tf32": "0"}
+        case "CoreMLExecutionProvider":  # a network of the older format computes in float16 wherever it can
+            return {"ModelFormat": "MLProgram"}
         case "OpenVINOExecutionProvider":  # it has threads of its own; pinned ones are slow, see openvino_cpu.py
             return {"num_of_threads": str(threads), "load_config": '{"CPU": {"ENABLE_CPU_PINNING": "NO"}}'}
         case _:

@@ -98,13 +98,15 @@ def test_what_fits_on_a_card_is_decided_by_the_card_s_memory(provider: str) -> N
 
 @pytest.fixture
 def sessions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What sessions are started with, in place of starting them."""
+    """What sessions are started with, in place of starting them; the environment is as before afterwards."""
     started: list[dict[str, Any]] = []
 
     def start(path: Path, options: object, providers: list[str], provider_options: list[dict[str, str]]) -> None:
         started.append({**os.environ, **dict(zip(providers, provider_options, strict=True))})
         raise RuntimeError("no such hardware here")
 
+    for name in ("CUDA_DEVICE_ORDER", "NVIDIA_TF32_OVERRIDE"):
+        monkeypatch.setenv(name, "")
     monkeypatch.setattr(onnxruntime, "InferenceSession", start)
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
     return started
@@ -113,9 +115,8 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 @pytest.mark.usefixtures("graphics_card")
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_cards_are_counted_as_nvidia_smi_counts_them(
-    provider: str, sessions: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    provider: str, sessions: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     with pytest.raises(RuntimeError, match="no such hardware"):
         open_backend(f"host-onnxruntime:provider={provider}").load(BLOCKS["conv"], tmp_path)
     assert sessions[0]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
@@ -129,6 +130,31 @@ def test_macos_keys_the_rows_of_core_ml(monkeypatch: pytest.MonkeyPatch) -> None
         devices.append(open_backend("host-onnxruntime:provider=coreml").device)
     assert devices[0].operating_system == f"macOS 15.1 {platform.machine()}"
     assert devices[0].device_id != devices[1].device_id
+
+
+@pytest.mark.usefixtures("graphics_card")
+def test_float32_is_not_tf32_with_tensorrt(sessions: list[dict[str, Any]], tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="no such hardware"):
+        open_backend("host-onnxruntime:provider=tensorrt").load(BLOCKS["conv"], tmp_path)
+    assert sessions[0]["NVIDIA_TF32_OVERRIDE"] == "0"
+
+
+def test_float32_is_not_float16_with_core_ml(
+    sessions: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CoreMLExecutionProvider"])
+    with pytest.raises(RuntimeError, match="no such hardware"):
+        open_backend("host-onnxruntime:provider=coreml").load(BLOCKS["conv"], tmp_path)
+    assert sessions[0]["CoreMLExecutionProvider"] == {"ModelFormat": "MLProgram"}
+
+
+@pytest.mark.parametrize(("provider", "is_known"), [("coreml", True), ("xnnpack", True), ("qnn", False)])
+def test_a_provider_whose_arithmetic_nobody_knows_is_told_apart(
+    provider: str, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", onnxruntime.get_all_providers)
+    runtime = open_backend(f"host-onnxruntime:provider={provider}").device.runtime
+    assert runtime.endswith("ExecutionProvider" if is_known else "which may compute in another number format")
 
 
 def test_placement_counts_every_node_once(tmp_path: Path) -> None:
@@ -148,7 +174,7 @@ def test_placement_tells_what_a_provider_left_to_the_processor(tmp_path: Path) -
     backend = open_backend("host-onnxruntime:provider=Azure")  # it takes remote calls only, of which there are none
     backend.prepare(subject, path)
     assert backend.device.name == "host-onnxruntime:provider=azure"
-    assert backend.device.runtime.endswith("AzureExecutionProvider")
+    assert backend.device.runtime.endswith("AzureExecutionProvider, which may compute in another number format")
     assert set(backend.load(subject, path).placement or ()) == {"CPUExecutionProvider"}
 
 
