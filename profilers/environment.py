@@ -10,10 +10,12 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from profilers.device import Device
+from profilers.graphics_card import ask_nvidia_smi
 from profilers.thermal import Thermometer
 from search_space.version import dependency_versions, git_commit
 
@@ -32,6 +34,8 @@ class Environment:
     """Every core's clock, lowest first."""
     sensors: tuple[str, ...]
     """What the thermal sensors read, by name; empty where the system shows none."""
+    cards: tuple[str, ...]
+    """Of every NVIDIA card: name, driver, degrees Celsius, megahertz of its processors, the most watts it may take."""
     is_throttled: bool | None
     """Whether the sensors said that the machine was too hot."""
     load_average: float | None
@@ -60,6 +64,7 @@ def record_environment() -> Environment:
         governor=_first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         frequencies_mhz=_frequencies_mhz(),
         sensors=thermal.sensors,
+        cards=_cards(),
         is_throttled=thermal.complaint is not None if thermal.sensors else None,
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         cgroup_quota=_first_line("/sys/fs/cgroup/cpu.max") or _first_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
@@ -78,6 +83,7 @@ def unknown_environment() -> Environment:
         governor=None,
         frequencies_mhz=None,
         sensors=(),
+        cards=(),
         is_throttled=None,
         load_average=None,
         cgroup_quota=None,
@@ -129,6 +135,14 @@ def _frequencies_mhz() -> tuple[int, ...] | None:
     paths = Path("/sys/devices/system/cpu").glob("cpu*/cpufreq/scaling_cur_freq")
     readings = [_first_line(str(path)) for path in paths]
     return tuple(sorted(int(reading) // 1000 for reading in readings if reading)) or None
+
+
+def _cards() -> tuple[str, ...]:
+    try:
+        cards = ask_nvidia_smi("name", "driver_version", "temperature.gpu", "clocks.sm", "power.limit")
+    except (OSError, subprocess.SubprocessError):
+        return ()  # no NVIDIA card, or its driver does not answer
+    return tuple(", ".join(card) for card in cards)
 
 
 def _kernel_counters() -> tuple[float | None, int | None]:

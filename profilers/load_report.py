@@ -21,7 +21,10 @@ class LoadReport:
     first_run_ms: float
     """The cold start: the first run after loading."""
     peak_memory_mib: float | None
-    """By how much loading and the first run raised the process's peak memory; None where the system does not tell."""
+    """By how much loading and the first run raised the peak memory of the process, with `cuda-torch` that of the card.
+
+    None where the system does not tell.
+    """
     placement: Mapping[str, int] | None
     """Nodes of the graph by provider or delegate, with Core ML by device and operator ("neural_engine conv").
 

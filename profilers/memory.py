@@ -110,7 +110,7 @@ class PeakMemory:
         self._start_bytes = self._reset()
 
     def growth_mib(self) -> float | None:
-        peak_bytes = _process_bytes("VmHWM")
+        peak_bytes = _peak_bytes()
         if peak_bytes is None or self._start_bytes is None:
             return None
         return max(peak_bytes - self._start_bytes, 0) / _MIB
@@ -118,9 +118,17 @@ class PeakMemory:
     def _reset(self) -> int | None:
         try:
             Path("/proc/self/clear_refs").write_text("5")  # "5": the peak starts again at what is used now
-        except OSError:
-            return _process_bytes("VmHWM")
+        except OSError:  # not on Linux, or not allowed: the peak goes on
+            return _peak_bytes()
         return _process_bytes("VmRSS")
+
+
+def _peak_bytes() -> int | None:
+    if sys.platform == "darwin":
+        import resource  # which Windows lacks
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes, on other systems kilobytes
+    return _process_bytes("VmHWM")
 
 
 def _process_bytes(field: str) -> int | None:

@@ -28,7 +28,6 @@ from profilers.backends.abstract import AbstractBackend, AbstractRunner
 from profilers.backends.registry import open_backend
 from profilers.bundling.run_bundle import take_sample_ms, warm_up
 from profilers.load_report import LoadReport
-from profilers.memory import PeakMemory
 from profilers.subject import Subject
 from profilers.timing import take_samples_in_turn_ms
 
@@ -79,7 +78,7 @@ class _Desk:
                 raise ValueError(f"unknown request {request}")
 
     def _load(self, subject: Subject, slot: int, path: Path) -> dict[str, Any]:
-        memory = PeakMemory()
+        memory_growth_mib = self._backend.watch_memory()
         start_s = time.perf_counter()
         runner = self._backend.load(subject, path)
         load_s = time.perf_counter() - start_s
@@ -87,7 +86,7 @@ class _Desk:
         report = LoadReport(
             load_ms=1000 * load_s if runner.load_ms is None else runner.load_ms,
             first_run_ms=1000 * first_run_s,
-            peak_memory_mib=memory.growth_mib(),
+            peak_memory_mib=memory_growth_mib(),
             placement=runner.placement,
         )
         num_runs = warm_up(runner.run, first_run_s=first_run_s)

@@ -6,7 +6,7 @@ often to run and in which order is the protocol's business, the same for every b
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,12 @@ class AbstractBackend(ABC):
         from profilers.memory import MIN_GROUP_BYTES, roomy_group_bytes
 
         return roomy_group_bytes(self.free_bytes()) if self.times_single_runs else MIN_GROUP_BYTES
+
+    def watch_memory(self) -> Callable[[], float | None]:
+        """From now on; what it returns says by how many MiB the peak has grown. None where the system does not tell."""
+        from profilers.memory import PeakMemory
+
+        return PeakMemory().growth_mib
 
     @abstractmethod
     def prepare(self, subject: Subject, path: Path) -> None:

@@ -78,6 +78,15 @@ class TorchCudaBackend(AbstractBackend):
     def max_loaded_bytes(self) -> int:
         return roomy_group_bytes(self.free_bytes())
 
+    def watch_memory(self) -> Callable[[], float | None]:
+        """What torch takes of the card's memory."""
+        import torch
+
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+        torch.cuda.reset_peak_memory_stats()
+        start_bytes = torch.cuda.memory_allocated()
+        return lambda: (torch.cuda.max_memory_allocated() - start_bytes) / 2**20
+
     def prepare(self, subject: Subject, path: Path) -> None:
         pass  # the worker builds the module itself
 

@@ -1,6 +1,7 @@
 import itertools
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -97,6 +98,15 @@ def test_peak_memory_sees_what_was_taken_and_given_back() -> None:
     growth_mib = memory.growth_mib()
     assert growth_mib is not None
     assert growth_mib >= 60
+
+
+def test_a_mac_tells_a_peak_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    peaks_bytes = iter([100 * MIB, 164 * MIB])
+    monkeypatch.setattr(Path, "write_text", Mock(side_effect=FileNotFoundError))  # there is no /proc
+    monkeypatch.setattr("profilers.memory.sys", Mock(platform="darwin"))
+    monkeypatch.setattr(resource, "getrusage", lambda _: Mock(ru_maxrss=next(peaks_bytes)))
+    assert PeakMemory().growth_mib() == 64
 
 
 @pytest.mark.parametrize(

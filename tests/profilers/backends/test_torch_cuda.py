@@ -64,3 +64,9 @@ def test_all_graphs_share_one_memory_for_what_they_compute(
 def test_the_processor_keys_a_row_where_it_launches_every_kernel(mode: str, is_host_named: bool) -> None:
     host = f", {host_hardware()}" if is_host_named else ""
     assert open_backend(f"cuda-torch:mode={mode}").device.hardware == f"NVIDIA GeForce RTX 4090{host}"
+
+
+def test_what_loading_takes_is_the_card_s_memory(card: MagicMock) -> None:
+    card.memory_allocated.return_value, card.max_memory_allocated.return_value = 3 * GIB, 5 * GIB
+    assert open_backend("cuda-torch").watch_memory()() == 2048
+    card.reset_peak_memory_stats.assert_called_once()
