@@ -80,10 +80,11 @@ def check_space(
         measured = dict(islice(recorded.items(), num_networks))
     else:
         if budget_s is not None:
-            measure_within(space, device_name, engine, budget_s=budget_s, protocol=protocol)
+            measure_within(space, found.device.name, engine, budget_s=budget_s, protocol=protocol)
         elif not interpolate:
-            measure_space(space, device_name, engine, protocol=protocol)
-        measured = measure_networks(distinct_archs(space, num_networks, seed), device_name, table, protocol=protocol)
+            measure_space(space, found.device.name, engine, protocol=protocol)
+        archs = distinct_archs(space, num_networks, seed)
+        measured = measure_networks(archs, found.device.name, table, protocol=protocol)
     archs, measurements = list(measured), list(measured.values())
     features, block_half_widths = network_features_of(archs, table, found.device, interpolate=is_guessing)
     specs = {spec for arch in archs for spec in block_specs(arch)}

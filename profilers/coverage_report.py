@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from profilers.backends.registry import open_backend
 from profilers.device import Device
-from profilers.finding_device import FoundDevice, versions_in_table
+from profilers.finding_device import FoundDevice, is_here, versions_in_table
 from profilers.latency_table import LatencyTable
 from profilers.subject import Subject
 from search_space.errors import UsageError
@@ -94,7 +94,7 @@ def _coverages_of_name(
         versions = versions_in_table(name, table)
         if not versions:
             raise
-        found = [FoundDevice(device=version, is_here=_is_here(version)) for version in versions]
+        found = [FoundDevice(device=version, is_here=is_here(version)) for version in versions]
     return [
         _coverage(
             each.device,
@@ -106,13 +106,6 @@ def _coverages_of_name(
         )
         for each in found
     ]
-
-
-def _is_here(device: Device) -> bool:
-    try:
-        return open_backend(device.name).device == device
-    except UsageError:
-        return False
 
 
 def _coverage(

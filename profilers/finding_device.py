@@ -41,7 +41,15 @@ def find_device(name: str, table: LatencyTable | None) -> FoundDevice:
     if len(versions) > 1:
         described = "; ".join(f"{version.device_id} ({version.runtime})" for version in versions)
         raise UsageError(f"the table holds {len(versions)} versions of {name}", allowed=described, fix="give an id")
-    return FoundDevice(device=versions[0], is_here=False)
+    return FoundDevice(device=versions[0], is_here=is_here(versions[0]))
+
+
+def is_here(device: Device) -> bool:
+    """Whether this machine is the device, with the runtime and the version that it says."""
+    try:
+        return open_backend(device.name).device == device
+    except UsageError:
+        return False
 
 
 def versions_in_table(name: str, table: LatencyTable) -> tuple[Device, ...]:

@@ -99,7 +99,7 @@ def transfer_space(
     chosen = [candidates[index] for index in most_different(features, num_networks)]
     archs = chosen + [arch for arch in usual if arch not in chosen][:num_validate]
     if target.is_here:
-        measured = measure_networks(archs, target_name, table, protocol=protocol)
+        measured = measure_networks(archs, target.device.name, table, protocol=protocol)
     else:
         measured = {arch: recorded[arch] for arch in archs}
     num_fitting = sum(arch in measured for arch in chosen)

@@ -156,7 +156,7 @@ def _require_machine(config: StudyConfig) -> None:
 def _block_latencies(config: StudyConfig, found: FoundDevice, engine: Engine) -> BlockLatencies:
     """What the blocks of the space take on the device: measured if it is here, and guessed if that was asked for."""
     if found.is_here and not config.interpolate:
-        measure_space(config.search_space, config.device, engine)
+        measure_space(config.search_space, found.device.name, engine)
     table = LatencyTable(engine)
     latencies = BlockLatencies.of_space(config.search_space, table, found.device, interpolate=config.interpolate)
     require_known(config.search_space, latencies, is_here=found.is_here)

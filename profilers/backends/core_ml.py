@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError
+from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError, Footprint
 from profilers.backends.device_options import canonical_name
 from profilers.bundling.core_ml_choices import Layout, Units
 from profilers.device import Device
@@ -63,6 +63,11 @@ class CoreMLBackend(AbstractBackend):
     @property
     def times_single_runs(self) -> bool:
         return False  # its benchmark runs one model many times
+
+    @property
+    def footprint(self) -> Footprint:
+        """The package, what Core ML compiles of it, and what it loads of that, all in float16."""
+        return Footprint(bytes_per_number=2)
 
     def prepare(self, subject: Subject, path: Path) -> None:
         from profilers.backends.torch_modules import one_thread

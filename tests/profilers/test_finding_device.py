@@ -30,6 +30,15 @@ def test_a_device_of_the_table_is_found_by_name_and_by_id(sqlite_engine: Engine,
     assert not found.is_here
 
 
+def test_the_id_of_a_device_that_is_here_stands_for_it(sqlite_engine: Engine) -> None:
+    table, here = LatencyTable(sqlite_engine), ExactBackend().device
+    older = dataclasses.replace(here, runtime="an older formula")
+    table.add_device(here)
+    table.add_device(older)
+    assert find_device(here.device_id, table).is_here
+    assert not find_device(older.device_id, table).is_here
+
+
 def test_of_several_versions_one_has_to_be_named(sqlite_engine: Engine) -> None:
     table, newer = LatencyTable(sqlite_engine), dataclasses.replace(PHONE, runtime="exact 2")
     table.add_device(PHONE)
