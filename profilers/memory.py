@@ -8,9 +8,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from profilers.backends.abstract import Footprint
 from profilers.subject import Subject
 from search_space.arch_json import arch_from_json
 from search_space.counts import Counts, count, count_block
@@ -32,6 +32,16 @@ _CGROUP_LIMITS = (  # what a container may use, and what it uses: version 2, the
     ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current"),
     ("sys/fs/cgroup/memory/memory.limit_in_bytes", "sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """How a runtime holds a subject in the memory that `AbstractBackend.free_bytes` speaks of."""
+
+    weight_copies: int = 3
+    """The file's bytes, the graph's tensors and the runtime's own packed layout of them."""
+    bytes_per_number: int = 4
+    """Of weights and activations: 4 in float32, 2 in float16."""
 
 
 def counts_of(subject: Subject, *, bytes_per_number: int = 4) -> Counts:

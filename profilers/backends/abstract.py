@@ -7,26 +7,16 @@ often to run and in which order is the protocol's business, the same for every b
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from profilers.device import Device
+from profilers.memory import MIN_GROUP_BYTES, Footprint, PeakMemory, available_bytes, roomy_group_bytes
 from profilers.subject import Subject
 from search_space.errors import UsageError
 
 
 class DeviceUnavailableError(UsageError):
     """The device is known, but not on this machine: no such hardware, or a package is not installed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Footprint:
-    """How a runtime holds a subject in the memory that `AbstractBackend.free_bytes` speaks of."""
-
-    weight_copies: int = 3
-    """The file's bytes, the graph's tensors and the runtime's own packed layout of them."""
-    bytes_per_number: int = 4
-    """Of weights and activations: 4 in float32, 2 in float16."""
 
 
 class AbstractRunner(ABC):
@@ -62,8 +52,6 @@ class AbstractBackend(ABC):
 
     def free_bytes(self) -> int | None:
         """The memory that is left for what is loaded; None where nobody tells."""
-        from profilers.memory import available_bytes
-
         return available_bytes()
 
     @property
@@ -74,14 +62,10 @@ class AbstractBackend(ABC):
     @property
     def max_loaded_bytes(self) -> int:
         """How many bytes of weights to load at once; a browser's tab has a memory of which nothing is known here."""
-        from profilers.memory import MIN_GROUP_BYTES, roomy_group_bytes
-
         return roomy_group_bytes(self.free_bytes()) if self.times_single_runs else MIN_GROUP_BYTES
 
     def watch_memory(self) -> Callable[[], float | None]:
         """From now on; what it returns says by how many MiB the peak has grown. None where the system does not tell."""
-        from profilers.memory import PeakMemory
-
         return PeakMemory().growth_mib
 
     @abstractmethod

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError, Footprint
+from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError
 from profilers.backends.device_options import canonical_name
 from profilers.bundling.core_ml_choices import Layout, Units
 from profilers.device import Device
+from profilers.memory import Footprint
 from profilers.subject import Subject
 
 if TYPE_CHECKING:

@@ -30,11 +30,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError, Footprint
+from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError
 from profilers.backends.device_options import canonical_name, check_threads, did_you_mean
 from profilers.defaults import DEFAULT_DEVICE
 from profilers.device import Device, host_hardware, host_macos, host_operating_system
 from profilers.graphics_card import ask_nvidia_smi
+from profilers.memory import Footprint
 from profilers.subject import Subject
 from search_space.errors import UsageError
 

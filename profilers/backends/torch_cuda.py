@@ -16,10 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError, Footprint
+from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError
 from profilers.backends.device_options import canonical_name
 from profilers.device import Device, host_hardware, host_operating_system
-from profilers.memory import BYTES_PER_NUMBER, roomy_group_bytes
+from profilers.memory import BYTES_PER_NUMBER, Footprint, roomy_group_bytes
 from profilers.subject import Subject
 
 _RUNS_BEFORE_CAPTURE = 3  # libraries choose kernels and allocate in the first ones, which a capture forbids

@@ -10,10 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError, Footprint
+from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError
 from profilers.backends.device_options import canonical_name
 from profilers.device import Device, host_hardware, host_macos
-from profilers.memory import BYTES_PER_NUMBER
+from profilers.memory import BYTES_PER_NUMBER, Footprint
 from profilers.subject import Subject
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from unittest.mock import Mock
 
 import pytest
 
-from profilers.backends.abstract import Footprint
 from profilers.memory import (
     MAX_GROUP_BYTES,
     MAX_PREPARED_BYTES,
     MIN_GROUP_BYTES,
+    Footprint,
     PeakMemory,
     available_bytes,
     counts_of,
