@@ -174,8 +174,8 @@ def neighbours(arch: ArchConfig, space: SearchSpace) -> tuple[ArchConfig, ...]:
 
 def contains(space: SearchSpace, arch: ArchConfig) -> bool:
     """Whether some set of decisions of the space gives this network."""
-    wanted = _wanted_decisions(arch, space)
-    return arch_from_decisions(space, decide_as(space.tree, wanted)).arch_id == arch.arch_id
+    network = canonical(arch)
+    return arch_from_decisions(space, decide_as(space.tree, _wanted_decisions(network, space))) == network
 
 
 def decisions_of(arch: ArchConfig, space: SearchSpace) -> dict[str, Value]:
@@ -186,7 +186,7 @@ def decisions_of(arch: ArchConfig, space: SearchSpace) -> dict[str, Value]:
     """
     if not contains(space, arch):
         raise UsageError(f"architecture {arch.arch_id} is not in the search space {space.name!r}")
-    return decide_as(space.tree, _wanted_decisions(arch, space))
+    return decide_as(space.tree, _wanted_decisions(canonical(arch), space))
 
 
 @functools.cache
@@ -228,8 +228,7 @@ def _arch(space: SearchSpace, decisions: Mapping[str, Value]) -> ArchConfig:
 
 
 def _wanted_decisions(arch: ArchConfig, space: SearchSpace) -> dict[str, Value]:
-    """What the space would have to decide to give this architecture, whether or not it offers it."""
-    arch = canonical(arch)
+    """What the space would have to decide to give this canonical architecture, whether or not it offers it."""
     surroundings = ("in_channels", "out_channels", "context_width", "context_projection", "added_conditioning")
     fitting = (
         item.name for item in space.interfaces if all(getattr(item, f) == getattr(arch, f) for f in surroundings)
