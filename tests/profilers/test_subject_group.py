@@ -1,10 +1,11 @@
+import contextlib
 import dataclasses
 import itertools
 import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
@@ -118,21 +119,30 @@ def test_a_block_that_cannot_run_is_a_row_with_a_reason_and_the_campaign_goes_on
     assert set(ring_sizes) <= {quick_protocol.sentinel_every, quick_protocol.sentinel_every - 1}  # without the broken
 
 
+@contextlib.contextmanager
+def _first_worker_gets(
+    sent: signal.Signals, process_ids: list[int], table: LatencyTable, subject: Subject
+) -> Iterator[None]:
+    """Signals the first measuring process once the subject has a sample."""
+
+    def send() -> None:
+        while not table.samples(DEVICE, [subject]):
+            time.sleep(0.01)
+        os.kill(process_ids[0], sent)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    yield
+    sender.join()
+
+
 def test_a_worker_that_is_killed_costs_at_most_the_block_it_worked_on(
     sqlite_engine: Engine, process_ids: list[int]
 ) -> None:
     specs = [ConvSpec(in_channels=4, out_channels=4, size=size) for size in range(4, 14)]
     table, protocol = LatencyTable(sqlite_engine), Protocol(min_rounds=30, max_rounds=30, num_calibration_probes=3)
-
-    def kill_the_first_worker() -> None:
-        while not table.samples(DEVICE, [Subject.of_block(specs[0])]):
-            time.sleep(0.01)
-        os.kill(process_ids[0], signal.SIGKILL)
-
-    killer = threading.Thread(target=kill_the_first_worker)
-    killer.start()
-    run_campaign([Subject.of_block(spec) for spec in specs], ExactBackend(), table, protocol=protocol)
-    killer.join()
+    with _first_worker_gets(signal.SIGKILL, process_ids, table, Subject.of_block(specs[0])):
+        run_campaign([Subject.of_block(spec) for spec in specs], ExactBackend(), table, protocol=protocol)
     coverage = table.coverage(specs, DEVICE)
     assert len(process_ids) == 2
     assert len(coverage.failed) <= 1
@@ -189,16 +199,8 @@ def test_a_subject_that_hangs_is_a_row_with_a_reason_and_the_campaign_goes_on(
     specs = [ConvSpec(in_channels=4, out_channels=4, size=size) for size in range(4, 34)]
     table = LatencyTable(sqlite_engine)
     protocol = Protocol(min_rounds=30, max_rounds=30, num_calibration_probes=3, time_limit_s=6)
-
-    def stop_the_first_worker() -> None:
-        while not table.samples(DEVICE, [Subject.of_block(specs[0])]):
-            time.sleep(0.01)
-        os.kill(process_ids[0], signal.SIGSTOP)
-
-    stopper = threading.Thread(target=stop_the_first_worker)
-    stopper.start()
-    run_campaign([Subject.of_block(spec) for spec in specs], ExactBackend(), table, protocol=protocol)
-    stopper.join()
+    with _first_worker_gets(signal.SIGSTOP, process_ids, table, Subject.of_block(specs[0])):
+        run_campaign([Subject.of_block(spec) for spec in specs], ExactBackend(), table, protocol=protocol)
     coverage = table.coverage(specs, DEVICE)
     assert len(process_ids) == 2
     assert len(coverage.failed) <= 1  # none if it was at the sentinel
