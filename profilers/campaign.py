@@ -24,7 +24,8 @@ from profilers.backends.abstract import AbstractBackend
 from profilers.device import Device, num_usable_cores
 from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable
-from profilers.memory import portions, roomy_disk_bytes
+from profilers.memory import roomy_disk_bytes
+from profilers.needed_memory import portions
 from profilers.protocol import FORMULA_PROTOCOL, Protocol
 from profilers.subject import Subject
 from profilers.subject_group import SubjectGroup, remove_prepared

@@ -1,27 +1,16 @@
-"""How much memory a subject needs, and how much there is: what cannot fit is known before it is tried.
+"""How much memory there is, how much of it to fill at once, and how much of it a process took.
 
-A process that the kernel kills for lack of memory takes everything with it that was loaded; a machine that swaps
-measures its disk. So a subject that needs more than is free becomes a row that says `does_not_fit`, with the numbers.
+Needs no installed package, so that every backend can be asked whether its device is here.
 """
 
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profilers.subject import Subject
-from search_space.arch_json import arch_from_json
-from search_space.counts import Counts, count, count_block
-from search_space.specs import spec_from_key
-
 BYTES_PER_NUMBER = {"fp32": 4, "fp16": 2, "bf16": 2}
 """By the word that device records use for a number format."""
-ACTIVATION_COPIES = 8
-"""A block's intermediate tensors are several times what enters and leaves it."""
-FIXED_BYTES = 64 * 2**20
-"""The runtime itself."""
 MIN_GROUP_BYTES, MAX_GROUP_BYTES = 256 * 2**20, 4 * 2**30
 """Of weights that are loaded at once: even where little is free, and where there is very much."""
 MAX_PREPARED_BYTES = 16 * 2**30
@@ -44,37 +33,11 @@ class Footprint:
     """Of weights and activations: 4 in float32, 2 in float16."""
 
 
-def counts_of(subject: Subject, *, bytes_per_number: int = 4) -> Counts:
-    match subject.kind:
-        case "block":
-            return count_block(spec_from_key(subject.text), bytes_per_number=bytes_per_number)
-        case "network":
-            return count(arch_from_json(subject.text), bytes_per_number=bytes_per_number)
-
-
-def needed_bytes(subject: Subject, footprint: Footprint) -> int:
-    """What loading and running the subject takes, a generous guess from its counts."""
-    counts = counts_of(subject, bytes_per_number=footprint.bytes_per_number)
-    return footprint.weight_copies * counts.weight_bytes + ACTIVATION_COPIES * counts.activation_bytes + FIXED_BYTES
-
-
 def available_bytes(root: Path = Path("/")) -> int | None:
     """What the machine and the container leave free; None where the system does not tell."""
     left = [_machine_bytes(root), *(_cgroup_bytes(root, *names) for names in _CGROUP_LIMITS)]
     known = [value for value in left if value is not None]
     return min(known) if known else None
-
-
-def reason_not_to_fit(subject: Subject, free_bytes: int | None, footprint: Footprint) -> str | None:
-    """Why the subject cannot be loaded, in numbers; None if it can."""
-    if free_bytes is None or needed_bytes(subject, footprint) <= free_bytes:
-        return None
-    counts = counts_of(subject, bytes_per_number=footprint.bytes_per_number)
-    return (
-        f"needs about {needed_bytes(subject, footprint) / _MIB:.0f} MiB, {free_bytes / _MIB:.0f} MiB are free: "
-        f"{footprint.weight_copies} x {counts.weight_bytes / _MIB:.0f} MiB of weights, "
-        f"{ACTIVATION_COPIES} x {counts.activation_bytes / _MIB:.0f} MiB of activations"
-    )
 
 
 def lacks_memory(reason: str) -> bool:
@@ -92,21 +55,6 @@ def roomy_group_bytes(free_bytes: int | None) -> int:
 def roomy_disk_bytes(free_bytes: int) -> int:
     """How many bytes of weights to prepare at once, which take turns in memory. Half of the disk's room stays free."""
     return min(max(MIN_GROUP_BYTES, free_bytes // 2), MAX_PREPARED_BYTES)
-
-
-def portions(subjects: Sequence[Subject], max_bytes: int) -> Iterator[list[Subject]]:
-    """The subjects in portions whose weights are no more than so many bytes together."""
-    portion: list[Subject] = []
-    portion_bytes = 0
-    for subject in subjects:
-        subject_bytes = counts_of(subject).weight_bytes
-        if portion and portion_bytes + subject_bytes > max_bytes:
-            yield portion
-            portion, portion_bytes = [], 0
-        portion.append(subject)
-        portion_bytes += subject_bytes
-    if portion:
-        yield portion
 
 
 class PeakMemory:

@@ -24,7 +24,8 @@ from profilers.elasticity import fit_elasticities, with_elasticities
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
 from profilers.measurement import Sample
-from profilers.memory import counts_of, lacks_memory, portions, reason_not_to_fit
+from profilers.memory import lacks_memory
+from profilers.needed_memory import counts_of, portions, reason_not_to_fit
 from profilers.preparing import prepare_all
 from profilers.protocol import ROUNDS_PER_LOOK, Protocol, is_finished
 from profilers.sentinel import COMPANIONS, SENTINEL, between_probes, has_moved, local_sentinels_ms

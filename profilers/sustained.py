@@ -15,7 +15,7 @@ from pathlib import Path
 
 from profilers.backends.abstract import AbstractBackend
 from profilers.device import Device
-from profilers.memory import reason_not_to_fit
+from profilers.needed_memory import reason_not_to_fit
 from profilers.preparing import prepare_all
 from profilers.protocol import Protocol
 from profilers.subject import Subject

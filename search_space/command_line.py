@@ -21,6 +21,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
 
 _PACKAGES = ("search_space", "training", "deploy", "proxies", "profilers", "studies", "dashboard")
 _MAX_LINE_LENGTH = 400
+_SECONDS_TO_LEAVE_A_CALLBACK = 0.05
 
 
 class Terminated(BaseException):
@@ -177,10 +179,14 @@ def _write_traceback(error: BaseException) -> str:
 def handle_signals() -> None:
     """The first Ctrl-C or SIGTERM raises in the main thread; the second one ends the process at once.
 
+    Where Python drops what is raised (in a `__del__`, or in the callback of a weak reference, which can run at any
+    time), the signal is sent once more a moment later.
+
     `run` calls this. Call it again after a library has put its own handlers in place, as `ray.init` does for SIGTERM.
     """
     exceptions = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
     seen: set[int] = set()
+    main_thread, report_dropped = threading.get_ident(), sys.unraisablehook
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if number in seen:
@@ -188,8 +194,17 @@ def handle_signals() -> None:
         seen.add(number)
         raise exceptions[signal.Signals(number)]
 
+    def send_again(dropped: "sys.UnraisableHookArgs") -> None:
+        for number, exception in exceptions.items():
+            if issubclass(dropped.exc_type, exception):
+                seen.discard(number)
+                threading.Timer(_SECONDS_TO_LEAVE_A_CALLBACK, signal.pthread_kill, [main_thread, number]).start()
+                return
+        report_dropped(dropped)
+
     for number in exceptions:
         signal.signal(number, stop)
+    sys.unraisablehook = send_again
 
 
 class _StderrHandler(logging.Handler):

@@ -34,7 +34,7 @@ from profilers.bundling.manifest import (
     write_document,
 )
 from profilers.bundling.packing import pack
-from profilers.memory import counts_of
+from profilers.needed_memory import counts_of
 from profilers.preparing import full_disk_error
 from profilers.sentinel import SENTINEL
 from profilers.subject import Subject

@@ -19,7 +19,7 @@ from typing import Literal, Self
 
 from profilers.collecting.messages import Portion
 from profilers.measurement import Sample
-from profilers.memory import portions
+from profilers.needed_memory import portions
 from profilers.protocol import Protocol, is_finished
 from profilers.sentinel import COMPANIONS, between_probes, has_moved, local_sentinels_ms
 from profilers.subject import Subject

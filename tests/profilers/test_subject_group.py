@@ -19,7 +19,7 @@ from profilers.bundling.run_bundle import ThermalState
 from profilers.campaign import run_campaign
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
-from profilers.memory import counts_of
+from profilers.needed_memory import counts_of
 from profilers.protocol import Protocol
 from profilers.subject import Subject
 from profilers.worker_client import SubjectError, Worker

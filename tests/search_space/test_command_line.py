@@ -62,6 +62,13 @@ def command(options):
                 print("cleaned up", flush=True)
                 if options.what == "wait_twice":
                     time.sleep(60)
+        case "collect_garbage":
+            class Garbage:
+                def __del__(self):
+                    print("waiting", flush=True)
+                    time.sleep(60)
+            Garbage()
+            time.sleep(60)
 
 run(command, Options, prog="studies.example")
 '''
@@ -196,6 +203,18 @@ def test_a_signal_runs_finally_blocks_and_says_how_to_resume(
         stdout, stderr = process.communicate(timeout=20)
     assert process.returncode == exit_code
     assert stdout == "cleaned up\n"
+    assert "to resume, type the same command again" in stderr
+    assert len(stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_python_drops_while_it_collects_garbage_comes_again(
+    program: list[str], number: signal.Signals, exit_code: int
+) -> None:
+    with _started(program, "collect_garbage") as (process, _):
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=20)
+    assert process.returncode == exit_code
     assert "to resume, type the same command again" in stderr
     assert len(stderr.splitlines()) == 1
 

@@ -12,7 +12,7 @@ import pytest
 from profilers.backends.abstract import DeviceUnavailableError
 from profilers.backends.registry import open_backend
 from profilers.device import host_hardware
-from profilers.memory import reason_not_to_fit
+from profilers.needed_memory import reason_not_to_fit
 from profilers.subject import Subject
 from search_space.errors import UsageError
 from search_space.references import sdxl

@@ -9,7 +9,7 @@ import torch
 from profilers.backends import torch_cuda, torch_modules
 from profilers.backends.registry import open_backend
 from profilers.device import host_hardware
-from profilers.memory import reason_not_to_fit
+from profilers.needed_memory import reason_not_to_fit
 from profilers.subject import Subject
 from search_space.references import reference
 from search_space.specs import ConvSpec
