@@ -9,7 +9,9 @@
 .DELETE_ON_ERROR:
 
 STAMPS := .venv/.snapnas
-# Of the many thousand files installed few are ever imported, so they are compiled on import and not here.
+# Of the many thousand files installed few are ever imported, so they are compiled on import and not here; and kept
+# compiled, even where containers forbid it, because many processes are started and each would compile torch again.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := .venv/bin/python -m pip install --disable-pip-version-check --no-compile --constraint constraints.txt
 ARGS ?=
 
