@@ -19,6 +19,8 @@ from typing import TypeVar
 from profilers.backends.exact import ExactBackend, exact_latency_ms
 from profilers.batch_estimate import LatencyModel, estimate_batch
 from profilers.campaign import run_campaign
+from profilers.checking import network_features_of
+from profilers.correction_fit import WholeNetworks, fit_correction
 from profilers.device import host_hardware, host_operating_system
 from profilers.encoding import SpaceEncoding
 from profilers.environment import record_environment
@@ -67,7 +69,7 @@ class Speeds:
     num_blocks: float
     """Blocks of one architecture, mean."""
     database_s: float
-    """One architecture, its blocks read from the database file."""
+    """One architecture, its blocks and its correction read from the database file."""
     one_s: float
     """One architecture that was never seen, blocks read before."""
     walked_per_s: float
@@ -104,7 +106,7 @@ def _speeds(space: SearchSpace, num_archs: int) -> Speeds:
     return Speeds(
         space=space.name,
         num_blocks=statistics.fmean(len(block_specs(arch)) for arch in archs),
-        database_s=_database_s(archs[:NUM_FROM_DATABASE]),
+        database_s=_database_s(space, archs[:NUM_FROM_DATABASE]),
         one_s=statistics.median(_timed(functools.partial(blocks.estimate, arch))[0] for arch in archs),
         walked_per_s=len(archs) / walked_s,
         first_per_s=num_archs / first_s,
@@ -113,12 +115,18 @@ def _speeds(space: SearchSpace, num_archs: int) -> Speeds:
     )
 
 
-def _database_s(archs: Sequence[ArchConfig]) -> float:
-    """Each architecture once, from a file with the blocks of all of them."""
+def _database_s(space: SearchSpace, archs: Sequence[ArchConfig]) -> float:
+    """Each architecture once, from a file with the blocks of all of them and what whole networks taught."""
+    device = ExactBackend().device
     with _database() as table:
         subjects = {Subject.of_block(spec) for arch in archs for spec in block_specs(arch)}
         run_campaign(sorted(subjects, key=lambda subject: subject.text), ExactBackend(), table)
-        device = ExactBackend().device
+        features, block_half_widths = network_features_of(archs, table, device)
+        measured_ms = features[:, :-1].sum(axis=1)  # on this device networks take as long as their blocks
+        networks = WholeNetworks(
+            features=features, measured_ms=measured_ms, block_half_widths=block_half_widths, space=space.name
+        )
+        table.set_correction(device, fit_correction(networks))
         return statistics.median(_timed(functools.partial(estimate, arch, table, device))[0] for arch in archs)
 
 
@@ -163,7 +171,8 @@ def _page(results: Sequence[Speeds], options: SpeedOptions) -> str:
         "",
         f"Wanted: {wanted}; {'kept' if is_kept else 'NOT kept'} here.",
         "",
-        "- **one, from the file**: an architecture whose blocks are read from SQLite for it alone.",
+        "- **one, from the file**: an architecture whose blocks are read from SQLite for it alone, beside what whole",
+        "  networks of its search space taught.",
         "- **one**: an architecture never seen before, with the space's blocks in memory, as in a search.",
         "- **any**: `estimate_batch`, architectures from anywhere, one walk each.",
         "- **new rows**: the first batch of a new `LatencyModel` over encoded decisions. It enters every number",

@@ -36,15 +36,15 @@ from search_space.specs import (
     UpsampleSpec,
 )
 
-BlockGroup = Literal[
+ScaleGroup = Literal[
     "full residual", "separable residual", "self-attention", "cross-attention", "resampling", "everything else"
 ]
 """Blocks that share a scale: few enough for thirty networks, cut where runtimes treat blocks differently."""
 
-GROUPS: tuple[BlockGroup, ...] = get_args(BlockGroup)
+GROUPS: tuple[ScaleGroup, ...] = get_args(ScaleGroup)
 
 
-def block_group(spec: BlockSpec) -> BlockGroup:
+def scale_group(spec: BlockSpec) -> ScaleGroup:
     """The group whose scale applies to a block."""
     match spec:
         case ResidualSpec():
@@ -67,7 +67,7 @@ def network_features(blocks: Iterable[tuple[BlockSpec, float]]) -> FloatArray:
     """
     features = numpy.zeros(len(GROUPS) + 1)
     for spec, median_ms in blocks:
-        features[GROUPS.index(block_group(spec))] += median_ms
+        features[GROUPS.index(scale_group(spec))] += median_ms
         features[-1] += 1
     return features
 
@@ -76,7 +76,7 @@ def network_features(blocks: Iterable[tuple[BlockSpec, float]]) -> FloatArray:
 class Correction:
     """The coefficients, what they were fitted on, and how well they predicted other networks."""
 
-    scales: Mapping[BlockGroup, float]
+    scales: Mapping[ScaleGroup, float]
     """Factor on the measured median of a block, by the block's group."""
     overhead_ms: float
     """Added for every block; below zero, what each block pays only when it is timed alone."""
@@ -105,7 +105,7 @@ class Correction:
 
     def corrected_ms(self, spec: BlockSpec, median_ms: float) -> float:
         """A block's share of a network's latency; of a block that is hardly more than a call it may be below zero."""
-        return self.scales[block_group(spec)] * median_ms + self.overhead_ms
+        return self.scales[scale_group(spec)] * median_ms + self.overhead_ms
 
     @property
     def unexplained_half_width(self) -> float:

@@ -9,7 +9,7 @@ import pytest
 
 from profilers.agreement import FloatArray, judge, scale_predictor
 from profilers.backends.exact import ExactBackend, exact_latency_ms
-from profilers.correction import GROUPS, Correction, block_group, network_features
+from profilers.correction import GROUPS, Correction, network_features, scale_group
 from profilers.correction_fit import WholeNetworks, correction_predictor, fit_correction
 from profilers.estimating import BlockLatencies, KnownBlock
 from profilers.measurement import Measurement
@@ -50,7 +50,7 @@ class World:
         device = ExactBackend().device
         known = {}
         for spec, (low_ms, median_ms, high_ms) in self.table.items():
-            scale = correction.scales[block_group(spec)] if correction else 1.0
+            scale = correction.scales[scale_group(spec)] if correction else 1.0
             known[spec] = KnownBlock(
                 latency_ms=correction.corrected_ms(spec, median_ms) if correction else median_ms,
                 below_ms=scale * (median_ms - low_ms),
@@ -80,7 +80,7 @@ def made_up_world(
     }
     sums_ms = numpy.array(
         [
-            sum(truth[spec] if is_sum else SCALES[block_group(spec)] * truth[spec] + OVERHEAD_MS for spec in walk)
+            sum(truth[spec] if is_sum else SCALES[scale_group(spec)] * truth[spec] + OVERHEAD_MS for spec in walk)
             for walk in walks
         ]
     )

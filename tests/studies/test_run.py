@@ -251,7 +251,7 @@ def test_a_stopped_run_is_resumed_by_the_same_command(
         stopped.send_signal(sent)
         assert stopped.stderr is not None
         message = stopped.stderr.read()
-    assert stopped.returncode == exit_code
+    assert stopped.returncode == exit_code, message
     assert sent == signal.SIGKILL or "to resume, type the same command again" in message
     before = _records(workspace)
     resumed = _run(*arguments)
