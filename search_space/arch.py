@@ -342,15 +342,16 @@ def _canonical_convolution(arch: ArchConfig, index: int) -> ConvolutionConfig:
     if convolution.kind == "full":
         return convolution
     widths = residual_widths(arch, index)
-    candidates = [
+    hidden_channels = [convolution.hidden_channels(*pair) for pair in widths]
+    candidates = (
         dataclasses.replace(convolution, hidden_width=width, expansion=expansion)
         for width in ("out", "max", "in")
         for expansion in (1, 2, 3)
-    ]
+    )
     return next(
         candidate
         for candidate in candidates
-        if all(candidate.hidden_channels(*pair) == convolution.hidden_channels(*pair) for pair in widths)
+        if all(candidate.hidden_channels(*pair) == hidden for pair, hidden in zip(widths, hidden_channels, strict=True))
     )
 
 

@@ -31,7 +31,7 @@ class Choice:
         """In how many ways this decision and everything it opens can be made."""
         return sum(node.size for _, node in self.options)
 
-    @property
+    @functools.cached_property
     def values(self) -> tuple[Value, ...]:
         """The options by themselves."""
         return tuple(value for value, _ in self.options)
@@ -68,13 +68,16 @@ def choice(name: str, values: Collection[Value], opens: Callable[[Value], Node] 
 
 def decide(tree: Node, choose: Callable[[Choice], Value]) -> dict[str, Value]:
     """Makes every decision that comes up, from the root on; returns them by name."""
-    match tree:
-        case All():
-            return {name: value for part in tree.parts for name, value in decide(part, choose).items()}
-        case Choice():
-            value = choose(tree)
-            opened = dict(tree.options)[value]
-            return {tree.name: value} | decide(opened, choose)
+    decisions: dict[str, Value] = {}
+    coming_up = [tree]
+    while coming_up:
+        match coming_up.pop():
+            case All() as node:
+                coming_up.extend(reversed(node.parts))
+            case Choice() as node:
+                decisions[node.name] = choose(node)
+                coming_up.append(dict(node.options)[decisions[node.name]])
+    return decisions
 
 
 def decide_uniformly(tree: Node, generator: random.Random) -> dict[str, Value]:
