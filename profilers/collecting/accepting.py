@@ -79,20 +79,21 @@ def accept(job: Job, store: JobStore, table: LatencyTable, engine: Engine, *, wi
         table.add_samples(job.device, samples, campaign_id=campaign_id)
     table.settle(job.device, samples)
     table.mark_settled(job.device, samples)
-    by_key = {subject.subject_id: subject for subject in job.plan.subjects}
-    for key, reason in failures.items():
-        table.fail(job.device, by_key[key], reason=f"in the browser: {reason}")
+    failed = {subject: failures[subject.subject_id] for subject in job.plan.subjects if subject.subject_id in failures}
+    records = table.records(job.device, failed)
+    for subject, reason in failed.items():
+        if subject not in records or not records[subject].has_latency:  # another job may have brought one
+            table.fail(job.device, subject, reason=f"in the browser: {reason}")
     table.finish_campaign(campaign_id, environment=unknown_environment())
     store.set_accepted(job)
-    num_measured, num_failed = sum(subject.subject_id not in failures for subject in samples), len(failures)
-    num_left = len(job.plan.subjects) - num_measured - num_failed
-    return Accepted(device=job.device, num_measured=num_measured, num_failed=num_failed, num_left=num_left)
+    num_left = len(job.plan.subjects) - len(samples) - len(failures)
+    return Accepted(device=job.device, num_measured=len(samples), num_failed=len(failures), num_left=num_left)
 
 
 def _takings(
     job: Job, received: Sequence[Received], table: LatencyTable, *, with_outliers: bool
 ) -> tuple[dict[Subject, list[Sample]], dict[str, str]]:
-    """The samples of every subject that has enough of them, and the reason of every one that failed, by its key.
+    """The samples of every subject that has enough of them and did not fail, and the reasons of those that did, by key.
 
     Raises:
         UsageError: An unfinished job has no such samples, or there are outliers and those are not wanted.
@@ -100,7 +101,11 @@ def _takings(
     assert job.device is not None
     assert job.plan is not None
     samples, failures = samples_of(job.plan, received, reference_ms=table.sentinel_ms(job.device))
-    samples = {subject: taken for subject, taken in samples.items() if len(taken) >= PROTOCOL.min_rounds}
+    samples = {
+        subject: taken
+        for subject, taken in samples.items()
+        if len(taken) >= PROTOCOL.min_rounds and subject.subject_id not in failures
+    }
     if not samples and job.status == "collecting":
         raise UsageError(
             f"nothing of the job {job.job_id} has {PROTOCOL.min_rounds} samples yet",

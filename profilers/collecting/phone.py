@@ -53,21 +53,25 @@ def device_name_of(browser: Browser) -> str:
 
 
 def make_plan(job: Job, device: Device, table: LatencyTable) -> Plan:
-    """The blocks of the job's space, and the networks, that the table lacks for the device; where the job takes only
-    some blocks, those that say most of the others.
+    """The blocks of the job's space, and the networks, without a latency of the device; where the job takes only some
+    blocks, those that say most of the others.
+
+    What failed in an earlier job is among them: the phone may have been locked, or its page reloaded, while it loaded.
+    Nobody can ask for it otherwise. Of some blocks it comes last, so that it keeps no other block out job after job.
 
     Raises:
         UsageError: The table lacks none.
     """
     space = search_space(job.space)
     coverage = table.coverage(reachable_specs(space), device)
-    specs = list(coverage.missing)
+    specs = [*coverage.missing, *coverage.failed]
     if job.max_blocks is not None:
-        specs = list(itertools.islice(telling_order(specs, known=coverage.known), job.max_blocks))
+        in_order = itertools.chain(telling_order(coverage.missing, known=coverage.known), coverage.failed)
+        specs = list(itertools.islice(in_order, job.max_blocks))
     networks = list(map(Subject.of_network, distinct_archs(space, job.num_networks, seed=0)))
     records = table.records(device, networks)
-    missing = [network for network in networks if network not in records or records[network].status == "sampling"]
-    subjects = [*map(Subject.of_block, specs), *missing]
+    lacking = [network for network in networks if network not in records or not records[network].has_latency]
+    subjects = [*map(Subject.of_block, specs), *lacking]
     if not subjects:
         wanted = "every block" if not networks else "every block and network"
         raise UsageError(f"nothing to measure: the table holds {wanted} of {job.space} for {device.name}")

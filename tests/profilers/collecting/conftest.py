@@ -1,6 +1,7 @@
 """A quarantine in an empty database, and a phone that speaks the page's language without a browser."""
 
 import json
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,7 +46,6 @@ class Phone:
         self.token = token
         self.session_key = new_secret()
         self.latency_ms: Callable[[str, int], float] = lambda key, round_index: 1 + int(key[:4], 16) / 65536
-        self._num_uploads = 0
 
     def ask(self, method: str, path: str, body: bytes = b"", *, headers: dict[str, str] | None = None) -> Response:
         """One request with the session key, unless other headers are given."""
@@ -84,7 +84,6 @@ class Phone:
     def portion(self, job: dict[str, Any], **changes: object) -> dict[str, Any]:
         """The answer to the work that a job asks for."""
         work = job["work"]
-        self._num_uploads += 1
         samples = [
             {"key": key, "raw_ms": self.latency_ms(key, work["round_index"]), "num_runs": 2, "at_ms": 100.0 * index}
             for index, key in enumerate(asked_keys(work), start=1)
@@ -95,7 +94,7 @@ class Phone:
         ]
         return {
             "schema_version": 1,
-            "upload_id": f"{self._num_uploads:032x}",
+            "upload_id": secrets.token_hex(16),
             "plan_id": job["plan_id"],
             "group_index": work["group_index"],
             "round_index": work["round_index"],

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from collections.abc import Collection
 
 import pytest
 from sqlalchemy import Engine, select
@@ -7,10 +8,11 @@ from sqlalchemy.orm import Session
 
 from profilers.backends.exact import exact_latency_ms
 from profilers.checking import check_space
+from profilers.collecting import phone as phone_module
 from profilers.collecting.accepting import accept, outliers
 from profilers.collecting.application import CollectingApplication
 from profilers.collecting.commands import reject_job
-from profilers.collecting.jobs import JobStore
+from profilers.collecting.jobs import Job, JobStore
 from profilers.collecting.plan import samples_of
 from profilers.device import Device
 from profilers.environment import record_environment
@@ -177,26 +179,92 @@ def test_a_part_of_a_job_can_be_accepted_and_the_rest_measured_later(
     assert not asked & set(asked_keys(job["work"]))
 
 
+def measure_without(phone: Phone, broken: Collection[str]) -> None:
+    """Measures the phone's job, but for blocks and networks that it cannot run."""
+    _, document = phone.claim()
+    while document["work"] is not None:
+        portion = phone.portion(document)
+        samples = [sample for sample in portion["samples"] if sample["key"] not in broken]
+        failed = [sample["key"] for sample in portion["samples"] if sample["key"] in broken]
+        portion["probes"][-1]["position"] = len(samples)
+        failures = [{"key": key, "reason": "RangeError: out of memory"} for key in failed]
+        status, document = phone.send({**portion, "samples": samples, "failures": failures})
+        assert status == 201, document
+
+
 def test_a_block_that_the_phone_could_not_run_is_a_failed_row(
     phone: Phone, store: JobStore, table: LatencyTable, collecting_engine: Engine
 ) -> None:
-    _, job = phone.claim()
-    portion = phone.portion(job)
-    failed = portion["samples"].pop()["key"]
-    portion["probes"][-1]["position"] -= 1
-    portion["failures"] = [{"key": failed, "reason": "RangeError: out of memory"}]
-    status, job = phone.send(portion)
-    assert status == 201
-    while job["work"]:
-        assert failed not in asked_keys(job["work"])
-        _, job = phone.send(phone.portion(job))
-    (collected,) = store.jobs()
-    assert accept(collected, store, table, collecting_engine).num_failed == 1
-    assert collected.plan is not None
-    assert collected.device is not None
-    (subject,) = [subject for subject in collected.plan.subjects if subject.subject_id == failed]
-    record = table.records(collected.device, [subject])[subject]
+    phone.claim()
+    (job,) = store.jobs()
+    assert job.plan is not None
+    assert job.device is not None
+    broken = job.plan.subjects[3]
+    measure_without(phone, {broken.subject_id})
+    assert accept(store.job(job.job_id), store, table, collecting_engine).num_failed == 1
+    record = table.records(job.device, [broken])[broken]
     assert (record.status, record.reason) == ("failed", "in the browser: RangeError: out of memory")
+
+
+@pytest.mark.skipif(not HAS_RUNTIME, reason="needs scripts/install_browser_runtime")
+def test_what_failed_in_an_accepted_job_is_measured_in_the_next_and_stays_measured(
+    application: CollectingApplication,
+    store: JobStore,
+    table: LatencyTable,
+    collecting_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    specs = reachable_specs(search_space("tiny"))[:3]
+    monkeypatch.setattr(phone_module, "reachable_specs", lambda space: specs)
+    network = Subject.of_network(distinct_archs(search_space("tiny"), 1, seed=0)[0])
+    broken = (Subject.of_block(specs[1]), network)
+
+    def new_phone() -> tuple[Job, Phone]:
+        job, token = store.create(space="tiny", device_name="", max_blocks=None, num_networks=1)
+        return job, Phone(application, token)
+
+    def asked_of(job: Job) -> set[Subject]:
+        plan = store.job(job.job_id).plan
+        assert plan is not None
+        return set(plan.subjects)
+
+    first, phone = new_phone()
+    measure_without(phone, {subject.subject_id for subject in broken})
+    first_accepted = accept(store.job(first.job_id), store, table, collecting_engine)
+    assert (first_accepted.num_measured, first_accepted.num_failed) == (2, 2)
+
+    second, phone = new_phone()
+    phone.measure_everything()
+    assert asked_of(second) == set(broken)
+    second_accepted = accept(store.job(second.job_id), store, table, collecting_engine)
+    assert (second_accepted.num_measured, second_accepted.num_failed) == (2, 0)
+    device = second_accepted.device
+
+    accept(store.job(first.job_id), store, table, collecting_engine)  # once more, as after a kill
+    assert {record.status for record in table.records(device, broken).values()} == {"measured"}
+    assert len(table.coverage(specs, device).present) == 3
+    status, refusal = new_phone()[1].claim()
+    assert (status, refusal["error"][:18]) == (422, "nothing to measure")
+
+
+def test_of_some_blocks_those_that_failed_come_last(
+    phone: Phone, store: JobStore, table: LatencyTable, collecting_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = reachable_specs(search_space("tiny"))[:13]
+    monkeypatch.setattr(phone_module, "reachable_specs", lambda space: specs)
+    phone.claim()
+    (first,) = store.jobs()
+    assert first.plan is not None
+    broken = first.plan.subjects[0]
+    measure_without(phone, {broken.subject_id})
+    accept(store.job(first.job_id), store, table, collecting_engine)
+    (untried,) = {Subject.of_block(spec) for spec in specs} - set(first.plan.subjects)
+    for max_blocks, expected in ((1, {untried}), (2, {untried, broken})):
+        later, token = store.create(space="tiny", device_name="", max_blocks=max_blocks)
+        Phone(phone.application, token).claim()
+        plan = store.job(later.job_id).plan
+        assert plan is not None
+        assert set(plan.subjects) == expected
 
 
 def test_a_poisoned_block_is_flagged_and_not_taken_unasked(
