@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from profilers.measurement import MAX_ELASTICITY, Sample
+from profilers.measurement import MAX_ELASTICITY, MAX_MS, MIN_MS, Sample
 
 MAX_REASON_LENGTH = 4000
 
@@ -27,7 +27,7 @@ Reason = Annotated[str, StringConstraints(max_length=MAX_REASON_LENGTH, pattern=
 Timestamp = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+00:00$")]
 DeviceId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
 SubjectId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
-Milliseconds = Annotated[float, Field(ge=1e-9, le=1e9)]
+Milliseconds = Annotated[float, Field(ge=MIN_MS, le=MAX_MS)]
 Whole = Annotated[int, Field(ge=0, lt=2**31)]  # what an INTEGER column of PostgreSQL holds
 
 

@@ -16,6 +16,8 @@ STABLE_HALF_WIDTH = 0.01  # of the median: a measurement is finished when its in
 NUM_RESAMPLES = 1000
 MIN_STEADY_SAMPLES = 5  # fewer say too little about their own spread to stand alone
 MAX_ELASTICITY = 5.0  # the steepest that was seen is 3
+MIN_MS, MAX_MS = 1e-9, 1e9
+"""What a stranger's milliseconds may be, of a block or of the sentinel: none is then corrected to 0 or to infinity."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ from profilers.device import Device
 from profilers.environment import Environment, unknown_environment
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
-from profilers.measurement import Sample
+from profilers.measurement import MAX_MS, MIN_MS, Sample
 from profilers.protocol import Protocol
 from profilers.sentinel import has_moved, local_sentinels_ms
 from profilers.subject import Subject
@@ -45,7 +45,7 @@ from search_space.errors import UsageError
 MAX_RESULTS_BYTES = 256 * 2**20
 """Four compute units of 10,762 blocks, 20 samples each, are 100 MiB."""
 
-_Milliseconds = Annotated[float, Field(ge=1e-9, le=1e9)]
+_Milliseconds = Annotated[float, Field(ge=MIN_MS, le=MAX_MS)]
 _DeviceAndOperator = Annotated[str, Field(pattern=r"^(cpu|gpu|neural_engine) [A-Za-z0-9_.]{1,64}$")]
 _Whole = Annotated[int, Field(ge=0, lt=2**31)]
 _Text = Annotated[str, Field(pattern=r"^[\w ,.()+@/-]{1,100}$")]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from profilers.collecting.secrets_and_limits import SECRET_PATTERN
+from profilers.measurement import MAX_MS, MIN_MS
 
 SCHEMA_VERSION = 1
 MAX_PORTION_KEYS = 400
@@ -17,7 +18,7 @@ _MAX_PROBES = 64
 
 Provider = Literal["wasm", "webgpu"]
 
-Milliseconds = Annotated[float, Field(gt=0, lt=1e6)]
+Milliseconds = Annotated[float, Field(ge=MIN_MS, le=MAX_MS)]
 ElapsedMilliseconds = Annotated[float, Field(ge=0, lt=1e9)]
 Secret = Annotated[str, Field(pattern=SECRET_PATTERN)]
 Identifier = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profilers.measurement import Measurement, Sample, measurement_of
+from profilers.measurement import MAX_ELASTICITY, MAX_MS, MIN_MS, Measurement, Sample, measurement_of
 
 samples_ms = st.lists(st.floats(0.01, 1000), min_size=1, max_size=30).map(tuple)
 
@@ -25,6 +26,15 @@ def test_median_and_iqr_of_known_samples() -> None:
 def test_impossible_samples_are_refused(bad: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="sample"):
         Measurement(samples_ms=bad)
+
+
+@pytest.mark.parametrize("elasticity", [0.0, MAX_ELASTICITY])
+@pytest.mark.parametrize("drift", [MIN_MS / MAX_MS, MAX_MS / MIN_MS])
+@pytest.mark.parametrize("raw_ms", [MIN_MS, MAX_MS])
+def test_no_sample_that_may_come_in_is_corrected_to_nothing_or_to_infinity(
+    raw_ms: float, drift: float, elasticity: float
+) -> None:
+    assert measurement_of([dataclasses.replace(sample(raw_ms, drift=drift), elasticity=elasticity)]).median_ms > 0
 
 
 @given(samples_ms)

@@ -13,6 +13,8 @@ from profilers.collecting import commands
 from profilers.collecting.commands import accept_job, list_jobs, reject_job, serve_job
 from profilers.collecting.http_server import Tls
 from profilers.collecting.jobs import JobStore
+from profilers.collecting.plan import PROTOCOL
+from profilers.measurement import MIN_MS
 from search_space.errors import UsageError
 from tests.profilers.collecting.conftest import Phone
 
@@ -105,6 +107,29 @@ def test_jobs_are_listed_accepted_and_rejected(phone: Phone, store: JobStore, co
     assert [item.status for item in store.jobs()] == ["accepted", "rejected"]
     with pytest.raises(UsageError, match="no collected job"):
         accept_job(collecting_engine, "x", with_outliers=False)
+
+
+def test_no_upload_makes_numbers_that_cannot_be_listed(
+    phone: Phone, store: JobStore, collecting_engine: Engine
+) -> None:
+    _, document = phone.claim()
+
+    def extreme(document: dict[str, Any], sentinel_ms: float, raw_ms: float) -> dict[str, Any]:
+        portion = phone.portion(document)
+        for part in (*portion["probes"], *portion["samples"]):
+            part["at_ms"] *= 5e5  # so that the time holds them
+        probes = [{**probe, "raw_ms": [sentinel_ms] * 3} for probe in portion["probes"]]
+        return {**portion, "probes": probes, "samples": [{**item, "raw_ms": raw_ms} for item in portion["samples"]]}
+
+    assert phone.send(extreme(document, sentinel_ms=5e-324, raw_ms=1.0))[0] == 400
+    for round_index in range(PROTOCOL.max_rounds):
+        sentinel_ms, raw_ms = (MIN_MS, 1e7) if round_index % 2 else (1e7, MIN_MS)
+        status, document = phone.send(extreme(document, sentinel_ms, raw_ms))
+        assert status == 201, document
+        list_jobs(collecting_engine)
+    (job,) = store.jobs()
+    accept_job(collecting_engine, job.job_id, with_outliers=True)
+    list_jobs(collecting_engine)
 
 
 @pytest.mark.parametrize(
