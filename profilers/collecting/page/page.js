@@ -4,6 +4,7 @@ import { ask, measure, randomSecret, Refusal } from "./portions.js";
 import { Runner } from "./runner.js";
 
 const TOKEN = "snapnas-token"; // of this tab, until it is claimed: a tab that was put to sleep still has it
+const LOCK = "snapnas-measuring"; // of all windows of this browser
 const STORED = "snapnas-session-2"; // {sessionKey, token, provider, threads, timesSingleRuns}; 1 ran networks in turn
 
 const element = (id) => document.getElementById(id);
@@ -36,9 +37,11 @@ async function main() {
 }
 
 function goOn(session) {
-  localStorage.setItem(STORED, JSON.stringify(session)); // a link that was refused may have taken its place
-  element("go-on").hidden = true;
-  return run(session, () => ask("/api/job", { sessionKey: session.sessionKey }));
+  return alone(() => {
+    localStorage.setItem(STORED, JSON.stringify(session)); // a link that was refused may have taken its place
+    element("go-on").hidden = true;
+    return run(session, () => ask("/api/job", { sessionKey: session.sessionKey }));
+  });
 }
 
 async function fillChoices() {
@@ -60,7 +63,7 @@ async function claim(token) {
     threads: Number(element("threads").value),
   };
   const { platformVersion } = await hints();
-  await run(session, (runner) => {
+  const open = (runner) => {
     session.timesSingleRuns = runner.timesSingleRuns;
     localStorage.setItem(STORED, JSON.stringify(session)); // before it is sent: a lost answer can be asked for again
     const body = {
@@ -75,7 +78,8 @@ async function claim(token) {
       system_version: /^\d{1,3}(\.\d{1,3}){0,3}$/.test(platformVersion ?? "") ? platformVersion : null,
     };
     return ask("/api/claim", { method: "POST", body });
-  });
+  };
+  await alone(() => run(session, open));
 }
 
 // What the browser tells beside the User-Agent; most tell nothing.
@@ -86,6 +90,18 @@ async function hints() {
 // As the server reads it: letters, digits and a little punctuation.
 function plainModel(text) {
   return text.replace(/[^A-Za-z0-9 ._+-]+/g, " ").replace(/^[ ._+-]+/, "").slice(0, 40).trim();
+}
+
+// Works as soon as no other window of this browser does: both may be in view, and each would slow the other. It waits
+// instead of giving up, because a page that is reloaded may still hold the lock for a moment.
+async function alone(work) {
+  if (!navigator.locks) return work(); // over plain HTTP
+  setControls({ disabled: true });
+  say("Another window or tab of this browser measures. This one goes on when that is done or closed.");
+  await navigator.locks.request(LOCK, () => {
+    say("");
+    return work();
+  });
 }
 
 // Measures the job that `open` gives for a runner, and says how it ended.

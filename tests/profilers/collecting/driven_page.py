@@ -97,7 +97,7 @@ def stand_in_page(engine: Engine) -> Iterator[ChromiumPage]:
         return application(request)
 
     with serving(respond, address="127.0.0.1", port=0) as port:
-        page = ChromiumPage(f"http://127.0.0.1:{port}/")
+        page = ChromiumPage(f"http://127.0.0.1:{port}/", flags=("--disable-popup-blocking",))
         wait_for(page, "Open the whole link")
         yield page
 
@@ -124,10 +124,10 @@ def start(page: ChromiumPage, *, before: str = "") -> None:
     page.evaluate(f"{before}; document.getElementById('start').click()")
 
 
-def wait_for(page: ChromiumPage, pattern: str) -> str:
-    """Waits until the page's status says this."""
+def wait_for(page: ChromiumPage, pattern: str, *, of: str = STATUS) -> str:
+    """Waits until the page's status, or another text, says this."""
     for _ in range(900):
-        status = str(peek(page, STATUS))
+        status = str(peek(page, of))
         if re.search(pattern, status):
             return status
         time.sleep(0.1)

@@ -156,6 +156,24 @@ def test_a_new_link_asks_before_it_replaces_a_job_that_was_begun(
     assert complete == [device_name]
 
 
+def test_of_two_windows_one_measures_and_the_other_goes_on_when_it_is_done(
+    collecting_engine: Engine, store: JobStore
+) -> None:
+    other_status = STATUS.replace("document", "other.document")
+    with stand_in_page(collecting_engine) as page:
+        begin_job(page, store)
+        page.evaluate("void (globalThis.other = open('/', '', 'width=400,height=400'))")
+        wait_for(page, "Another window", of=other_status)
+        assert page.evaluate("[document.hidden, other.document.hidden]") == [False, False]
+        assert page.evaluate("other.calls") == [], "it has not even opened its runtime"
+        page.evaluate("localStorage.removeItem('isStuck')")
+        wait_for(page, "Done")
+        wait_for(page, "Done", of=other_status)
+        assert page.evaluate("other.calls.some(([name]) => name === 'run')") is False, "nothing was left to measure"
+    (job,) = store.jobs()
+    assert job.status == "complete"
+
+
 def test_a_claim_that_never_arrived_is_made_again(collecting_engine: Engine, store: JobStore) -> None:
     job, token = store.create(space="tiny", device_name="browser-test", max_blocks=1)
     lost = json.dumps({"token": token, "sessionKey": new_secret(), "provider": "wasm", "threads": 1})
