@@ -1,8 +1,9 @@
 """torch on an NVIDIA graphics card: eager, compiled or as CUDA graphs, in float32, float16 or bfloat16.
 
-The clock is the card's own: two events in the stream around the runs, so that a run counts from its first kernel to its
-last, with the gaps between kernels that the processor leaves where it is the slower one. CUDA graphs have no such gaps:
-a captured run is launched as one.
+The clock is the card's own: two events in the stream around the runs. The stream is empty when a sample begins, so the
+first event is reached at once, and the processor's time to launch the first kernel is in the sample, as are the gaps
+between kernels where the processor is the slower one. Within a CUDA graph there are no such gaps, because a captured
+run is launched as one; the first launch counts there as well.
 
 float32 is float32: left to itself torch runs convolutions in TF32 on most cards, and so the name would not say what
 was measured.
@@ -51,8 +52,7 @@ class TorchCudaBackend(AbstractBackend):
         return Device(
             name=canonical_name("cuda-torch", self._options),
             backend="torch_cuda",
-            # The processor launches every kernel, and leaves gaps where it is the slower one; a graph has none.
-            hardware=card if self._options.mode == "graphs" else f"{card}, {host_hardware()}",
+            hardware=f"{card}, {host_hardware()}",  # the card waits where its processor is slow to launch
             operating_system=host_operating_system(),
             runtime=f"{versions} {self._options.mode}, Python {platform.python_version()}",
             precision=self._options.precision,
