@@ -237,6 +237,7 @@ def _broken_clock(portion: Portion) -> str | None:
         busy_ms = sum(probe.raw_ms) * probe.num_runs + sum(sample.raw_ms * sample.num_runs for sample in samples)
         if probe.at_ms + busy_ms > following.at_ms + _CLOCK_TOLERANCE_MS:
             return "the samples lasted longer than the time in which they were taken"
+    starts_ms.append(portion.probes[-1].at_ms)
     if starts_ms != sorted(starts_ms):
         return "the samples were not taken in their order"
     return None

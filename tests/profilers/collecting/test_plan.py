@@ -190,6 +190,8 @@ def test_a_sample_that_outlasts_its_time_is_seen() -> None:
     late = good.samples[1].model_copy(update={"at_ms": 350.0})
     for changed in (long, late):
         assert contradiction(good.model_copy(update={"samples": [good.samples[0], changed, *good.samples[2:]]}), work)
+    after_the_end = good.samples[-1].model_copy(update={"at_ms": good.probes[-1].at_ms + 1})
+    assert contradiction(good.model_copy(update={"samples": [*good.samples[:-1], after_the_end]}), work)
 
 
 def test_a_plan_comes_back_from_its_json_and_another_has_another_id() -> None:
