@@ -35,6 +35,8 @@ from search_space.version import git_commit, version_text
 
 logger = logging.getLogger(__name__)
 
+_YARDSTICK_LOADING_SHARE = 5 / 6  # of its time: sixty samples, which take seconds, go through two to eight processes
+
 
 def run_campaign(
     subjects: Sequence[Subject],
@@ -70,9 +72,7 @@ def run_campaign(
     with inherited_folder("snapnas-measuring-", work=_work(device, kinds)) as folder:
         measure = partial(_measure, backend=backend, table=table, campaign_id=campaign_id, folder=folder)
         if _lacks_yardstick(unfinished, table, device):
-            rounds = max(protocol.num_calibration_probes, protocol.min_rounds)
-            rules = dataclasses.replace(protocol, max_rounds=rounds)
-            measure([YARDSTICK], description="measuring the yardstick", protocol=rules)
+            measure([YARDSTICK], description="measuring the yardstick", protocol=_yardstick_protocol(protocol))
         measure(unfinished, description=description, protocol=protocol)
         table.settle(device, _known(concerned, table, device))
         again = protocol.second_chance()
@@ -136,11 +136,19 @@ def _unstable(subjects: Sequence[Subject], table: LatencyTable, device: Device, 
 
 
 def _lacks_yardstick(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> bool:
-    """Whether the first networks are about to be measured on a device; one that failed with it goes without."""
+    """Whether networks are about to be measured on a device without it; one that failed with it tries again."""
     if device.is_estimate or YARDSTICK in subjects or all(subject.kind == "block" for subject in subjects):
         return False
     record = table.records(device, [YARDSTICK]).get(YARDSTICK)
-    return record is None or record.status == "sampling"
+    return record is None or not record.has_latency
+
+
+def _yardstick_protocol(protocol: Protocol) -> Protocol:
+    """As many samples as of the sentinel, by several processes: the luck of one would stay in all later networks."""
+    rounds = max(protocol.num_calibration_probes, protocol.min_rounds)
+    return dataclasses.replace(
+        protocol, min_rounds=rounds, max_rounds=rounds, min_process_s=0.0, max_loading_share=_YARDSTICK_LOADING_SHARE
+    )
 
 
 def _prepared_bytes(backend: AbstractBackend) -> int:

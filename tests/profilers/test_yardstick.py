@@ -27,10 +27,12 @@ class PretendWorker(Worker):
 
     network_factor = 1.0
     is_yardstick_broken = False
+    num_yardstick_processes = 0
 
     def load(self, subject: Subject, *, slot: int, path: Path) -> tuple[int, LoadReport]:
         if subject == YARDSTICK and self.is_yardstick_broken:
             raise SubjectError("broken")
+        PretendWorker.num_yardstick_processes += subject == YARDSTICK
         self.subjects = {**getattr(self, "subjects", {}), slot: subject}
         return 1, LoadReport(load_ms=1, first_run_ms=1, peak_memory_mib=None, placement={})
 
@@ -50,6 +52,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> type[PretendWorker]:
     monkeypatch.setattr("profilers.subject_group.prepare_all", prepare_nothing)
     monkeypatch.setattr(PretendWorker, "network_factor", 1.0)
     monkeypatch.setattr(PretendWorker, "is_yardstick_broken", False)
+    monkeypatch.setattr(PretendWorker, "num_yardstick_processes", 0)
     return PretendWorker
 
 
@@ -71,14 +74,26 @@ def test_what_slows_networks_and_not_the_sentinel_is_divided_out(
     assert table.records(BACKEND.device, [YARDSTICK])[YARDSTICK].median_ms == pytest.approx(5.0)
 
 
-def test_a_device_that_cannot_run_the_yardstick_does_without(
+def test_a_steady_yardstick_has_all_its_samples_too_and_from_several_processes(
+    sqlite_engine: Engine, worker: type[PretendWorker]
+) -> None:
+    table, protocol = LatencyTable(sqlite_engine), Protocol(min_rounds=3, max_rounds=4, num_calibration_probes=9)
+    run_campaign(NETWORKS[:1], BACKEND, table, protocol=protocol)
+    assert len(table.samples(BACKEND.device, [YARDSTICK])[YARDSTICK]) == 9
+    assert worker.num_yardstick_processes > 2
+
+
+def test_a_device_that_cannot_run_the_yardstick_does_without_until_it_can(
     sqlite_engine: Engine, quick_protocol: Protocol, worker: type[PretendWorker]
 ) -> None:
     worker.is_yardstick_broken = True
     table = LatencyTable(sqlite_engine)
     assert medians_ms(table, quick_protocol) == pytest.approx([7.0, 9.0])
     assert table.records(BACKEND.device, [YARDSTICK])[YARDSTICK].reason == "broken"
+    worker.is_yardstick_broken = False
     assert medians_ms(table, quick_protocol) == pytest.approx([7.0, 9.0])
+    yardstick = table.records(BACKEND.device, [YARDSTICK])[YARDSTICK]
+    assert (yardstick.status, yardstick.median_ms, yardstick.reason) == ("measured", pytest.approx(5.0), None)
 
 
 def test_a_yardstick_that_cannot_be_exported_once_is_no_failed_row(
