@@ -7,11 +7,9 @@ divided by any drift, for the drift is what is looked for.
 
 import itertools
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from profilers.backends.abstract import AbstractBackend
 from profilers.device import Device
@@ -19,6 +17,7 @@ from profilers.needed_memory import reason_not_to_fit
 from profilers.preparing import prepare_all
 from profilers.protocol import Protocol
 from profilers.subject import Subject
+from profilers.temporary_folder import inherited_folder
 from profilers.worker_client import Worker
 from search_space.arch import ArchConfig
 from search_space.errors import SnapNASError
@@ -74,8 +73,8 @@ def run_sustained(
         raise SnapNASError(f"{device.name} is a formula and never becomes warm", fix="give a device with a clock")
     if reason := reason_not_to_fit(subject, backend.free_bytes(), backend.footprint):
         raise SnapNASError(f"the network does not fit on {device.name}: {reason}")
-    with tempfile.TemporaryDirectory(prefix="snapnas-sustained-") as folder:
-        path = Path(folder) / "network.model"
+    with inherited_folder("snapnas-sustained-", work="") as folder:
+        path = folder / "network.model"
         for _, failure in prepare_all({subject: path}, backend, time_limit_s=Protocol.preparing_limit_s):
             if failure is not None:
                 raise SnapNASError(f"{device.name} cannot run the network: {failure}")

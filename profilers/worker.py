@@ -1,8 +1,9 @@
-"""The process that measures, and does nothing else: `python -m profilers.worker DEVICE SLOT_FILE`.
+"""The process that measures, and does nothing else: `python -m profilers.worker DEVICE SLOT_FILE PARENT`.
 
-It reads one JSON request a line from stdin and answers each with one JSON line on stdout. It ends when stdin ends, so
-it never outlives the process that asked. What a runtime raises becomes an answer; what kills the process is seen by
-the parent, which starts another and finds in SLOT_FILE at which subject it happened.
+It reads one JSON request a line from stdin and answers each with one JSON line on stdout. It ends when stdin ends and,
+so that one that exports for minutes or hangs does not outlive who asked, when PARENT, the number of the process that
+started it, is its parent no more. What a runtime raises becomes an answer; what kills the process is seen by the
+parent, which starts another and finds in SLOT_FILE at which subject it happened.
 
     {"load": {"kind": "block", "text": "..."}, "slot": 3, "path": "..."}   ->  {"num_runs": 12, "load_ms": 8.1, ...}
     {"sample": 3, "num_runs": 12}                                          ->  {"raw_ms": 0.0831, "taken_at": 1.7e9}
@@ -20,6 +21,7 @@ import mmap
 import os
 import struct
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,11 @@ SLOT_FORMAT = struct.Struct("<q")
 """How the slot at work stands in SLOT_FILE."""
 
 
+_LOOK_INTERVAL_S = 1.0  # at the parent: microseconds of one run in many thousands
+
+
 def main() -> None:
+    threading.Thread(target=_end_with, args=[int(sys.argv[3])], daemon=True).start()
     backend = open_backend(sys.argv[1])
     with Path(sys.argv[2]).open("r+b") as file:
         desk = _Desk(backend, mmap.mmap(file.fileno(), SLOT_FORMAT.size))
@@ -48,6 +54,13 @@ def main() -> None:
         except Exception as error:  # noqa: BLE001 - whatever a runtime cannot do is this subject's failure, not ours
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def _end_with(parent_id: int) -> None:
+    """Ends this process, whatever it is at, when its parent has ended and another process has adopted it."""
+    while os.getppid() == parent_id:
+        time.sleep(_LOOK_INTERVAL_S)
+    os._exit(1)
 
 
 class _Desk:

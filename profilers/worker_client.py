@@ -7,11 +7,9 @@ because it hung is a `WorkerDiedError`: everything it had loaded is gone.
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any, Self
 
 from profilers.load_report import LoadReport
 from profilers.subject import Subject
-from profilers.temporary_folder import new_folder
+from profilers.temporary_folder import FullDiskError, full_disk_named, new_folder
 from search_space.errors import SnapNASError
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -43,15 +41,19 @@ class Worker:
         self._loading_limit_s = loading_limit_s or time_limit_s
         # What a runtime leaves there, such as Core ML its compiled models, goes with the process.
         self._folder = new_folder("snapnas-worker-")
-        self._slot_file = tempfile.NamedTemporaryFile(prefix="snapnas-slot-")  # noqa: SIM115 - closed by `kill`
-        self._forget_slot()
+        self._slot_path = self._folder.path / "slot"
+        try:
+            self._forget_slot()
+        except FullDiskError:
+            self._folder.remove()
+            raise
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "profilers.worker", device_name, self._slot_file.name],
+            [sys.executable, "-m", "profilers.worker", device_name, str(self._slot_path), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=_ROOT,
-            env={**os.environ, "TMPDIR": str(self._folder)},
+            env={**os.environ, "TMPDIR": str(self._folder.path)},
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
 
@@ -68,7 +70,7 @@ class Worker:
     @property
     def slot_at_work(self) -> int | None:
         """The slot that `samples_in_turn` was at last, also after the process has died; None if it had not begun."""
-        slot = int.from_bytes(Path(self._slot_file.name).read_bytes(), "little", signed=True)
+        slot = int.from_bytes(self._slot_path.read_bytes(), "little", signed=True)
         return None if slot == _NO_SLOT else slot
 
     def prepare(self, subject: Subject, *, path: Path) -> None:
@@ -103,21 +105,25 @@ class Worker:
         samples_ms: list[float] = self._ask(request, time_limit_s=self._time_limit_s + duration_s)["raw_ms"]
         return samples_ms
 
+    def interrupt(self) -> None:
+        """Ends the process while another thread waits for its answer, which is a `WorkerDiedError` then."""
+        self._process.kill()
+
     def kill(self) -> None:
         """Ends the process; it may be dead already."""
         self._process.kill()
         self._process.wait()
-        self._slot_file.close()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # a request may still be in its buffer
                     pipe.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove()
 
     def _forget_slot(self) -> None:
-        self._slot_file.seek(0)
-        self._slot_file.write(_NO_SLOT.to_bytes(8, "little", signed=True))
-        self._slot_file.flush()
+        with full_disk_named():
+            self._slot_path.touch()
+            with self._slot_path.open("r+b") as slot_file:  # not emptied before: the process has mapped it
+                slot_file.write(_NO_SLOT.to_bytes(8, "little", signed=True))
 
     def _ask(self, request: dict[str, Any], *, time_limit_s: float | None = None) -> dict[str, Any]:
         assert self._process.stdin is not None

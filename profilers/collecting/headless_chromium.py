@@ -14,11 +14,10 @@ import shutil
 import signal
 import subprocess
 import weakref
-from pathlib import Path
 from typing import Any
 
 from profilers.backends.abstract import DeviceUnavailableError
-from profilers.temporary_folder import new_folder
+from profilers.temporary_folder import TemporaryFolder, new_folder
 from search_space.errors import SnapNASError
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -80,7 +79,7 @@ class ChromiumPage:
             flags: More flags of Chromium.
         """
         profile = new_folder(_PROFILE_PREFIX)
-        command = [find_chromium(), *_FLAGS, *flags, f"--user-data-dir={profile}"]
+        command = [find_chromium(), *_FLAGS, *flags, f"--user-data-dir={profile.path}"]
         if os.geteuid() == 0:
             command.append("--no-sandbox")  # Chromium refuses to run sandboxed as root
         process_id, self._to_browser, self._from_browser = _spawn(command)
@@ -168,10 +167,10 @@ def _write(fd: int, content: bytes) -> None:
         raise SystemExit("the browser died") from error
 
 
-def _close(process_id: int, to_browser: int, from_browser: int, profile: Path) -> None:
+def _close(process_id: int, to_browser: int, from_browser: int, profile: TemporaryFolder) -> None:
     os.close(to_browser)
     os.close(from_browser)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process_id, signal.SIGKILL)
     os.waitpid(process_id, 0)
-    shutil.rmtree(profile, ignore_errors=True)
+    profile.remove()

@@ -78,7 +78,7 @@ def test_what_a_killed_campaign_had_exported_is_not_exported_again_by_the_same_c
     killed.join()
     assert killed.exitcode == -signal.SIGKILL
     (left_behind,) = tmp_path.glob("snapnas-measuring-*")
-    already_exported = {path.stem for path in left_behind.glob("*.prepared")}
+    already_exported = {path.stem for path in left_behind.rglob("*.prepared")}
     assert len(already_exported) == 3
 
     backend = RememberingBackend()

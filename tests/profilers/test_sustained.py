@@ -1,3 +1,6 @@
+import multiprocessing
+import os
+import tempfile
 from pathlib import Path
 from typing import Any, Self
 from unittest.mock import Mock
@@ -10,6 +13,7 @@ from profilers.measure import MeasureOptions
 from profilers.protocol import Protocol
 from profilers.sustained import SustainedRun, periods_of, run_sustained
 from profilers.sustained_report import figure, json_document, write_figure
+from profilers.temporary_folder import FullDiskError
 from search_space.errors import SnapNASError, StorageError, UsageError
 from search_space.space import random_arch
 from search_space.spaces import search_space
@@ -73,6 +77,22 @@ def test_a_slow_network_runs_for_the_minutes_that_were_asked_for(monkeypatch: py
     assert [period.start_s for period in run.periods] == [0, 60]
     assert [period.num_samples for period in run.periods] == [4, 4]
     assert prepare_all.call_args.kwargs["time_limit_s"] == Protocol.preparing_limit_s
+
+
+def test_what_a_killed_run_had_exported_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("profilers.sustained.prepare_all", Mock(side_effect=lambda *_, **__: os._exit(9)))
+    context = multiprocessing.get_context("fork")
+    killed = context.Process(
+        target=run_sustained, args=(ARCH, open_backend("host-onnxruntime")), kwargs={"duration_s": 1}
+    )
+    killed.start()
+    killed.join()
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr("profilers.sustained.prepare_all", Mock(side_effect=FullDiskError.at(tmp_path)))
+    with pytest.raises(FullDiskError, match="nothing that was measured is lost"):
+        run_sustained(ARCH, open_backend("host-onnxruntime"), duration_s=1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_figure_shows_every_median_and_needs_no_network(run: SustainedRun, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from profilers.backends.exact import exact_latency_ms
 from profilers.subject import Subject
+from profilers.temporary_folder import FullDiskError, new_folder
 from profilers.worker_client import SubjectError, Worker, WorkerDiedError
 from search_space.specs import ConvSpec
 
@@ -81,10 +83,44 @@ def test_the_onnx_runtime_process_holds_no_torch() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_what_a_runtime_leaves_in_its_temporary_folder_goes_with_the_process(worker: Worker) -> None:
+    worker.load(Subject.of_block(SPEC), slot=0, path=NOWHERE)  # its environment can be read once it has begun
     environment = Path(f"/proc/{worker.process_id}/environ").read_text().split("\0")
     (folder,) = [Path(line.partition("=")[2]) for line in environment if line.startswith("TMPDIR=")]
     (folder / "compiled").mkdir()
     (folder / "compiled/weights").write_bytes(b"weights")
     os.kill(worker.process_id, signal.SIGKILL)
     worker.kill()
-    assert not folder.exists()
+    assert not folder.parent.exists()
+
+
+def test_a_busy_worker_ends_with_who_asked() -> None:
+    code = f"""
+from pathlib import Path
+from profilers.subject import Subject
+from profilers.temporary_folder import FullDiskError, new_folder
+from profilers.worker_client import Worker
+
+worker = Worker("exact", time_limit_s=60)
+worker.load(Subject(kind="block", text={Subject.of_block(SPEC).text!r}), slot=0, path=Path("nothing"))
+print(worker.process_id, flush=True)
+worker.sustain(0, num_runs=1, duration_s=30)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker_id = int(parent.stdout.readline())
+    parent.kill()
+    try:
+        parent.communicate(timeout=15)  # until nobody has its stderr, which the worker shares
+    except subprocess.TimeoutExpired:
+        os.kill(worker_id, signal.SIGKILL)
+        raise
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_a_disk_without_room_for_a_worker_is_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = new_folder("snapnas-test-")
+    (folder.path / "slot").symlink_to("/dev/full")
+    monkeypatch.setattr("profilers.worker_client.new_folder", lambda _prefix: folder)
+    with pytest.raises(FullDiskError, match="TMPDIR"):
+        Worker("exact", time_limit_s=20)
+    assert not folder.path.exists()
