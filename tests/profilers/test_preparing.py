@@ -132,8 +132,8 @@ def test_a_process_that_dies_costs_the_subject_it_prepared_unless_that_may_have_
 def test_an_interrupt_waits_for_no_export(
     tmp_path: Path, started: list[RememberedWorker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    has_hung = Mock()
-    monkeypatch.setattr(Worker, "_kill_hung", has_hung)
+    has_hung = Mock(side_effect=Worker.interrupt)
+    monkeypatch.setattr(Worker, "_kill_hung", lambda worker, _: has_hung(worker))
     RememberedWorker.signals = {0: signal.SIGSTOP}
     outcomes = prepare_all(paths_of(MANY, tmp_path), ExactBackend(), time_limit_s=5)
     next(outcomes)

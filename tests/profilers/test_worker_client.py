@@ -102,8 +102,10 @@ from profilers.worker_client import Worker
 
 worker = Worker("exact", time_limit_s=60)
 worker.load(Subject(kind="block", text={Subject.of_block(SPEC).text!r}), slot=0, path=Path("nothing"))
+worker._process.stdin.write('{{"sustain": 0, "num_runs": 1, "duration_s": 30}}\\n')
+worker._process.stdin.flush()
 print(worker.process_id, flush=True)
-worker.sustain(0, num_runs=1, duration_s=30)
+worker._process.wait()
 """
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert parent.stdout is not None

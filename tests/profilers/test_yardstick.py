@@ -93,7 +93,8 @@ def test_a_device_that_cannot_run_the_yardstick_does_without_until_it_can(
     worker.is_yardstick_broken = False
     assert medians_ms(table, quick_protocol) == pytest.approx([7.0, 9.0])
     yardstick = table.records(BACKEND.device, [YARDSTICK])[YARDSTICK]
-    assert (yardstick.status, yardstick.median_ms, yardstick.reason) == ("measured", pytest.approx(5.0), None)
+    assert yardstick.status == "measured"
+    assert yardstick.median_ms == pytest.approx(5.0)
 
 
 def test_a_yardstick_that_cannot_be_exported_once_is_no_failed_row(
