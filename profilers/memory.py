@@ -17,9 +17,14 @@ MAX_PREPARED_BYTES = 16 * 2**30
 """Of weights on the disk at once: what a killed campaign has to prepare again."""
 _MIB = 2**20
 _LACK_OF_MEMORY = re.compile("(out|lack) of memory|MemoryError|alloc", re.IGNORECASE)
-_CGROUP_LIMITS = (  # what a container may use, and what it uses: version 2, then version 1
-    ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current"),
-    ("sys/fs/cgroup/memory/memory.limit_in_bytes", "sys/fs/cgroup/memory/memory.usage_in_bytes"),
+_CGROUPS = (  # what a container may use, what it uses, and what of that is page cache: version 2, then version 1
+    ("sys/fs/cgroup", "memory.max", "memory.current", ("inactive_file", "active_file")),
+    (
+        "sys/fs/cgroup/memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        ("total_inactive_file", "total_active_file"),
+    ),
 )
 
 
@@ -35,7 +40,7 @@ class Footprint:
 
 def available_bytes(root: Path = Path("/")) -> int | None:
     """What the machine and the container leave free; None where the system does not tell."""
-    left = [_machine_bytes(root), *(_cgroup_bytes(root, *names) for names in _CGROUP_LIMITS)]
+    left = [_machine_bytes(root), *(_cgroup_bytes(root, *names) for names in _CGROUPS)]
     known = [value for value in left if value is not None]
     return min(known) if known else None
 
@@ -100,17 +105,31 @@ def _machine_bytes(root: Path) -> int | None:
 
 
 def _kilobyte_field(path: Path, field: str) -> int | None:
+    kilobytes = _field(path, f"{field}:")
+    return None if kilobytes is None else 1024 * kilobytes
+
+
+def _field(path: Path, name: str) -> int | None:
+    """The number after a name, in a file with one of each a line."""
     if not path.is_file():
         return None
     for line in path.read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return 1024 * int(line.split()[1])
+        words = line.split()
+        if words[:1] == [name]:
+            return int(words[1])
     return None
 
 
-def _cgroup_bytes(root: Path, limit_name: str, usage_name: str) -> int | None:
+def _cgroup_bytes(
+    root: Path, folder: str, limit_name: str, usage_name: str, cache_fields: tuple[str, ...]
+) -> int | None:
+    """What is left of a limit. Page cache counts as free: it grows up to the limit, and is dropped when it has to."""
+    group = root / folder
     try:
-        limit, usage = ((root / name).read_text().strip() for name in (limit_name, usage_name))
+        limit, usage = ((group / name).read_text().strip() for name in (limit_name, usage_name))
     except OSError:
         return None
-    return int(limit) - int(usage) if limit.isdigit() else None  # "max": no limit
+    if not limit.isdigit():  # "max": no limit
+        return None
+    cache_bytes = sum(_field(group / "memory.stat", field) or 0 for field in cache_fields)  # gVisor has no such file
+    return int(limit) - int(usage) + cache_bytes

@@ -39,9 +39,28 @@ def write(root: Path, name: str, text: str) -> None:
             },
             200,
         ),
+        (
+            {
+                "sys/fs/cgroup/memory.max": str(500 * MIB),
+                "sys/fs/cgroup/memory.current": str(499 * MIB),
+                "sys/fs/cgroup/memory.stat": f"anon {99 * MIB}\ninactive_file {300 * MIB}\nactive_file {50 * MIB}\n",
+            },
+            351,
+        ),
+        (
+            {
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": str(300 * MIB),
+                "sys/fs/cgroup/memory/memory.usage_in_bytes": str(300 * MIB),
+                "sys/fs/cgroup/memory/memory.stat": "inactive_file 0\nactive_file 0\n"  # without the groups within
+                f"total_inactive_file {100 * MIB}\ntotal_active_file {50 * MIB}\n",
+            },
+            150,
+        ),
     ],
 )
-def test_the_narrowest_limit_counts(tmp_path: Path, limits: dict[str, str], free_mib: int) -> None:
+def test_the_narrowest_limit_counts_and_page_cache_is_free(
+    tmp_path: Path, limits: dict[str, str], free_mib: int
+) -> None:
     write(tmp_path, "proc/meminfo", f"MemTotal: 9999999 kB\nMemAvailable: {1000 * 1024} kB\n")
     for name, text in limits.items():
         write(tmp_path, name, text)
