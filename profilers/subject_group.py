@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from profilers.backends.abstract import AbstractBackend
 from profilers.bundling.run_bundle import wait_until_cool
@@ -121,9 +122,7 @@ class SubjectGroup:
         free_bytes = self._backend.free_bytes()
         for subject in list(self._active):
             if reason := reason_not_to_fit(subject, free_bytes, self._backend.footprint):
-                logger.warning("%s does not fit on %s: %s", _name(subject), self._device.name, reason)
-                self._table.fail(self._device, subject, reason=reason, status="does_not_fit")
-                self._active.remove(subject)
+                self._give_up(subject, reason, status="does_not_fit")
 
     def _prepare(self) -> None:
         fixed = [SENTINEL] if self._yardstick_ms is None else [SENTINEL, YARDSTICK]
@@ -351,8 +350,16 @@ class SubjectGroup:
         if subject in self._spare:
             self._spare.remove(subject)
             return
-        logger.warning("%s failed on %s: %s", _name(subject), self._device.name, reason[:200])
-        self._table.fail(self._device, subject, reason=reason)
+        self._give_up(subject, reason, status="failed")
+
+    def _give_up(self, subject: Subject, reason: str, *, status: Literal["failed", "does_not_fit"]) -> None:
+        """Measures the subject no further and writes down why. A latency that a second chance was to improve stays."""
+        record = self._table.records(self._device, [subject]).get(subject)
+        has_latency = record is not None and record.has_latency
+        what = f"{status.replace('_', ' ')}{', and keeps its latency' if has_latency else ''}"
+        logger.warning("%s on %s: %s: %s", _name(subject), self._device.name, what, reason[:200])
+        if not has_latency:
+            self._table.fail(self._device, subject, reason=reason, status=status)
         self._active.remove(subject)
         self._turn = [other for other in self._turn if other != subject]
 

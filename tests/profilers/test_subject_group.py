@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import ANY
 
 import pytest
 from sqlalchemy import Engine
@@ -17,6 +18,8 @@ from profilers.backends.exact import ExactBackend
 from profilers.backends.registry import open_backend
 from profilers.bundling.run_bundle import ThermalState
 from profilers.campaign import run_campaign
+from profilers.device import Device
+from profilers.environment import unknown_environment
 from profilers.latency_table import LatencyTable
 from profilers.load_report import LoadReport
 from profilers.needed_memory import counts_of
@@ -26,6 +29,7 @@ from profilers.worker_client import SubjectError, Worker
 from search_space.space import random_arch
 from search_space.spaces import search_space
 from search_space.specs import BlockSpec, ConvSpec, NormOutSpec
+from tests.profilers.samples import steady_sample
 
 BROKEN = NormOutSpec(channels=8, size=8, norm_groups=3)  # three groups do not divide eight channels
 DEVICE = ExactBackend().device
@@ -284,6 +288,42 @@ def test_what_finds_no_memory_alone_or_a_second_time_has_failed(
     assert coverage.present == tuple(others)
     assert "lack of memory" in str(table.records(DEVICE, [giant])[giant].reason)
     assert num_tries == (2 if others else 1)
+
+
+class UnsureBackend(ExactBackend):
+    """The device `exact` without the word that it is an estimate: like any other it has a memory, and company."""
+
+    @property
+    def device(self) -> Device:
+        return dataclasses.replace(super().device, is_estimate=False)
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_a_latency_outlives_a_second_chance_in_which_it_fails(
+    sqlite_engine: Engine, quick_protocol: Protocol, monkeypatch: pytest.MonkeyPatch, is_loaded: bool
+) -> None:
+    class RefusingWorker(Worker):
+        def load(self, subject: Subject, *, slot: int, path: Path) -> tuple[int, LoadReport]:
+            if subject == noisy:
+                raise SubjectError("a bad day")
+            return super().load(subject, slot=slot, path=path)
+
+    backend, table = UnsureBackend(), LatencyTable(sqlite_engine)
+    noisy = Subject.of_block(ConvSpec(in_channels=4, out_channels=4, size=4))
+    table.add_device(backend.device)
+    campaign_id = table.start_campaign(backend.device, protocol="{}", environment=unknown_environment())
+    samples = [steady_sample(value) for value in (0.01, 0.02, 0.5, 0.9)]
+    table.add_samples(backend.device, {noisy: samples}, campaign_id=campaign_id)
+    table.finish(backend.device, [noisy])
+    before = table.records(backend.device, [noisy])[noisy]
+    monkeypatch.setattr("profilers.subject_group.Worker", RefusingWorker)
+    if not is_loaded:
+        monkeypatch.setattr("profilers.subject_group.reason_not_to_fit", lambda *_: "another program took it")
+    run_campaign([noisy], backend, table, protocol=quick_protocol)
+    assert table.records(backend.device, [noisy])[noisy] == dataclasses.replace(
+        before, is_settled=True, finished_at=ANY
+    )
+    assert before.status == "unstable"
 
 
 def test_nothing_is_sampled_while_the_machine_is_too_hot(
