@@ -23,6 +23,7 @@ from pathlib import Path
 from profilers.backends.abstract import AbstractBackend
 from profilers.device import Device, num_usable_cores
 from profilers.environment import record_environment
+from profilers.latency_record import LatencyRecord
 from profilers.latency_table import LatencyTable
 from profilers.memory import roomy_disk_bytes
 from profilers.needed_memory import portions
@@ -48,7 +49,8 @@ def run_campaign(
 ) -> None:
     """Measures the subjects and writes them to the table, each as measured, unstable, failed or does_not_fit.
 
-    Those that have a latency already are not measured again, only settled with the others.
+    Those that have a latency already are not measured again, only settled with the others; those that failed in a
+    campaign that was killed are not tried again by this one, which goes on with it.
     """
     device = backend.device
     protocol = protocol or (FORMULA_PROTOCOL if device.is_estimate else Protocol())
@@ -56,8 +58,9 @@ def run_campaign(
     kinds = {subject.kind for subject in subjects}
     left_unsettled = frozenset[Subject]().union(*(table.unsettled(device, kind) for kind in kinds)) - {YARDSTICK}
     concerned = list(dict.fromkeys([*subjects, *left_unsettled]))
-    known = set(_known(concerned, table, device))
-    unfinished = [subject for subject in concerned if subject not in known]
+    records = table.records(device, concerned)
+    done = {subject for subject, record in records.items() if record.has_latency or _has_just_failed(record)}
+    unfinished = [subject for subject in concerned if subject not in done]
     random.Random(protocol.seed).shuffle(unfinished)  # equal blocks of one kind do not share one group
     environment = record_environment()
     if (environment.load_average or 0) > num_usable_cores() and not device.is_estimate:
@@ -121,6 +124,11 @@ def _work(device: Device, kinds: Iterable[str]) -> str:
         return ""
     made_from = json.dumps([device.device_id, sorted(kinds), version_text()])
     return hashlib.sha256(made_from.encode()).hexdigest()[:16]
+
+
+def _has_just_failed(record: LatencyRecord) -> bool:
+    """Whether the subject failed in a campaign that has not come to its end."""
+    return record.has_failed and not record.is_settled
 
 
 def _known(subjects: Sequence[Subject], table: LatencyTable, device: Device) -> list[Subject]:

@@ -118,10 +118,7 @@ def measure_networks(
     subjects = [Subject.of_network(arch) for arch in archs]
     known = table.records(backend.device, subjects)
     table.forget(backend.device, [subject for subject, record in known.items() if record.is_settled])
-    has_failed = {subject for subject, record in known.items() if record.has_failed and not record.is_settled}
-    untried = [subject for subject in subjects if subject not in has_failed]
-    run_campaign(untried, backend, table, description=f"measuring {len(archs)} networks", protocol=protocol)
-    table.mark_settled(backend.device, has_failed)  # their campaign has come to its end too: the next tries them anew
+    run_campaign(subjects, backend, table, description=f"measuring {len(archs)} networks", protocol=protocol)
     records = table.records(backend.device, subjects)
     failed = [record for record in records.values() if not record.has_latency]
     if failed:

@@ -196,8 +196,8 @@ class LatencyTable:
                 row.is_settled = row.status != "sampling"
 
     def unsettled(self, device: Device, kind: Literal["block", "network"]) -> frozenset[Subject]:
-        """Blocks or networks with a latency whose campaign was killed before it came to its end."""
-        query = select(LatencyRow.text).where(LatencyRow.status.in_(("measured", "unstable")))
+        """Blocks or networks that have a latency or failed, and whose campaign was killed before it came to its end."""
+        query = select(LatencyRow.text).where(LatencyRow.status != "sampling")
         query = query.where(LatencyRow.device_id == device.device_id, LatencyRow.kind == kind)
         with Session(self._engine) as session:
             texts = session.scalars(query.where(~LatencyRow.is_settled))

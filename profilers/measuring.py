@@ -28,19 +28,19 @@ def measure_space(
         space: The search space.
         device_name: A name of `profilers.backends.registry.DEVICE_NAMES`.
         engine: From `profilers.storage.open_engine`.
-        again: Whether blocks that were unstable, failed or did not fit are measured from the start again.
+        again: Whether blocks that were unstable, failed or did not fit are measured from the start again; what a call
+            that was killed has tried is left as it is, and only settled.
         protocol: The measuring rules; the default ones are for use, others for tests.
     """
     backend = open_backend(device_name)
     table = LatencyTable(engine)
     specs = reachable_specs(space)
-    coverage = table.coverage(specs, backend.device)
-    unfinished = coverage.missing
     if again:
-        tried = coverage.unstable + coverage.failed + coverage.does_not_fit
-        table.forget(backend.device, map(Subject.of_block, tried))
-        unfinished += tried
-    subjects = [*map(Subject.of_block, unfinished), *table.unsettled(backend.device, "block")]
+        records = table.records(backend.device, map(Subject.of_block, specs))
+        tried = [subject for subject, record in records.items() if record.is_settled and record.status != "measured"]
+        table.forget(backend.device, tried)
+    coverage = table.coverage(specs, backend.device)
+    subjects = [*map(Subject.of_block, coverage.missing), *table.unsettled(backend.device, "block")]
     if not subjects:
         return coverage
     run_campaign(subjects, backend, table, description=f"measuring {device_name}", protocol=protocol)

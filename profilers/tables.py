@@ -75,7 +75,7 @@ class LatencyRow(LatencyBase):
     finished_at: Mapped[str | None]
     """UTC, ISO 8601."""
     is_settled: Mapped[bool] = mapped_column(default=False)
-    """Whether the campaign that took its samples came to its end, and derived its latency from all samples together."""
+    """Whether the campaign that tried it came to its end, and derived a latency, if any, from all samples together."""
 
 
 class SampleRow(LatencyBase):

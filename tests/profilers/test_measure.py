@@ -102,6 +102,31 @@ def test_again_measures_what_was_unstable_or_failed(sqlite_engine: Engine, quick
     assert measure_space(TINY, "exact", sqlite_engine, again=True, protocol=quick_protocol).failed == ()
 
 
+def test_again_killed_and_typed_again_goes_on_and_ends(
+    sqlite_engine: Engine, quick_protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, device = LatencyTable(sqlite_engine), ExactBackend().device
+    again = partial(measure_space, TINY, "exact", sqlite_engine, again=True, protocol=quick_protocol)
+    again()
+    first, second = map(Subject.of_block, reachable_specs(TINY)[:2])
+    table.fail(device, first, reason="a bad day")
+    table.fail(device, second, reason="a bad day")
+
+    def die(*_: object) -> None:
+        table.fail(device, second, reason="too bad")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(LatencyTable, "settle", die)
+        with pytest.raises(KeyboardInterrupt):
+            again()
+    kept = table.samples(device, [first])
+    assert again().failed == reachable_specs(TINY)[1:2]
+    assert table.samples(device, [first]) == kept
+    assert table.unsettled(device, "block") == frozenset()
+    assert again().failed == ()
+
+
 def test_a_network_is_measured_once(sqlite_engine: Engine) -> None:
     arch = random_arch(TINY, 0)
     measurement = measure_network(arch, "exact", sqlite_engine)
