@@ -36,6 +36,8 @@ class Footprint:
     """The file's bytes, the graph's tensors and the runtime's own packed layout of them."""
     bytes_per_number: int = 4
     """Of weights and activations: 4 in float32, 2 in float16."""
+    writes_scores: bool = False
+    """Whether attention writes down a number for each head, query and key; fused kernels hold a tile of them."""
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:

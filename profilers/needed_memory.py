@@ -14,6 +14,8 @@ from search_space.specs import spec_from_key
 
 ACTIVATION_COPIES = 8
 """A block's intermediate tensors are several times what enters and leaves it."""
+SCORE_COPIES = 2
+"""Scores become weights in place; but ONNX Runtime's arena, which no longer fits after the first run, grew to two."""
 FIXED_BYTES = 64 * 2**20
 """The runtime itself."""
 _MIB = 2**20
@@ -30,7 +32,9 @@ def counts_of(subject: Subject, *, bytes_per_number: int = 4) -> Counts:
 def needed_bytes(subject: Subject, footprint: Footprint) -> int:
     """What loading and running the subject takes, a generous guess from its counts."""
     counts = counts_of(subject, bytes_per_number=footprint.bytes_per_number)
-    return footprint.weight_copies * counts.weight_bytes + ACTIVATION_COPIES * counts.activation_bytes + FIXED_BYTES
+    score_bytes = SCORE_COPIES * counts.score_bytes if footprint.writes_scores else 0
+    weight_bytes = footprint.weight_copies * counts.weight_bytes
+    return weight_bytes + ACTIVATION_COPIES * counts.activation_bytes + score_bytes + FIXED_BYTES
 
 
 def reason_not_to_fit(subject: Subject, free_bytes: int | None, footprint: Footprint) -> str | None:
@@ -38,11 +42,14 @@ def reason_not_to_fit(subject: Subject, free_bytes: int | None, footprint: Footp
     if free_bytes is None or needed_bytes(subject, footprint) <= free_bytes:
         return None
     counts = counts_of(subject, bytes_per_number=footprint.bytes_per_number)
-    return (
+    reason = (
         f"needs about {needed_bytes(subject, footprint) / _MIB:.0f} MiB, {free_bytes / _MIB:.0f} MiB are free: "
         f"{footprint.weight_copies} x {counts.weight_bytes / _MIB:.0f} MiB of weights, "
         f"{ACTIVATION_COPIES} x {counts.activation_bytes / _MIB:.0f} MiB of activations"
     )
+    if footprint.writes_scores and counts.score_bytes:
+        reason += f", {SCORE_COPIES} x {counts.score_bytes / _MIB:.0f} MiB of attention's scores"
+    return reason
 
 
 def portions(subjects: Sequence[Subject], max_bytes: int) -> Iterator[list[Subject]]:

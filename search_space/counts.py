@@ -36,6 +36,8 @@ class Counts:
     """Size of the weights."""
     activation_bytes: int
     """A block: what enters and leaves it. An architecture: the same of its most demanding block."""
+    score_bytes: int
+    """An attention's largest matrix of scores; 0 without attention. An architecture: of its most demanding block."""
 
 
 def count(arch: ArchConfig, *, bytes_per_number: int = 4) -> Counts:
@@ -46,6 +48,7 @@ def count(arch: ArchConfig, *, bytes_per_number: int = 4) -> Counts:
         macs=sum(block.macs for block in blocks),
         weight_bytes=sum(block.weight_bytes for block in blocks),
         activation_bytes=max(block.activation_bytes for block in blocks),
+        score_bytes=max(block.score_bytes for block in blocks),
     )
 
 
@@ -56,6 +59,7 @@ def count_block(spec: BlockSpec, *, bytes_per_number: int = 4) -> Counts:
         macs=macs(spec),
         weight_bytes=weight_bytes(spec, bytes_per_number=bytes_per_number),
         activation_bytes=activation_bytes(spec, bytes_per_number=bytes_per_number),
+        score_bytes=score_bytes(spec, bytes_per_number=bytes_per_number),
     )
 
 
@@ -130,6 +134,15 @@ def activation_bytes(spec: BlockSpec, *, bytes_per_number: int = 4) -> int:
         case _:
             assert_never(spec)
     return numbers * bytes_per_number
+
+
+def score_bytes(spec: BlockSpec, *, bytes_per_number: int = 4) -> int:
+    """Size of a block's largest matrix of attention scores, one for each head, query and key, if it is written out."""
+    if not isinstance(spec, TransformerSpec):
+        return 0
+    tokens = spec.size**2
+    num_keys = max(tokens if spec.self_attention else 0, spec.context_length if spec.cross_attention else 0)
+    return spec.num_heads * tokens * num_keys * bytes_per_number
 
 
 def _linear(in_width: int, out_width: int) -> int:

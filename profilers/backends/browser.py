@@ -18,6 +18,7 @@ from profilers.collecting.headless_chromium import ChromiumPage, chromium_versio
 from profilers.collecting.http_server import Request, Response, error_response, serving
 from profilers.collecting.page_files import page_file, runtime_version
 from profilers.device import Device, host_hardware, host_operating_system
+from profilers.memory import Footprint
 from profilers.subject import Subject
 
 _WEBGPU_FLAGS = ("--enable-unsafe-webgpu", "--enable-features=Vulkan")  # WebGPU is off in Chromium for Linux
@@ -58,6 +59,10 @@ class ChromiumBackend(AbstractBackend):
     @property
     def times_single_runs(self) -> bool:
         return False  # by a page's clock one short run is known to some percent; a phone's page takes the mean of four
+
+    @property
+    def footprint(self) -> Footprint:
+        return Footprint(writes_scores=True)  # as ONNX Runtime does here
 
     def prepare(self, subject: Subject, path: Path) -> None:
         from profilers.backends.onnx_runtime import OnnxRuntimeBackend

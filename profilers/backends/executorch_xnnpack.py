@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError
 from profilers.backends.device_options import canonical_name, check_threads
 from profilers.device import Device, host_hardware, host_operating_system
+from profilers.memory import Footprint
 from profilers.subject import Subject
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ class ExecuTorchBackend(AbstractBackend):
             precision="fp32",
             threads=self._options.threads,
         )
+
+    @property
+    def footprint(self) -> Footprint:
+        """Attention is written out for XNNPACK, which has no kernel for all of it."""
+        return Footprint(writes_scores=True)
 
     def prepare(self, subject: Subject, path: Path) -> None:
         from deploy.to_executorch import export_executorch

@@ -101,7 +101,7 @@ class OnnxRuntimeBackend(AbstractBackend):
     @property
     def footprint(self) -> Footprint:
         """On a card the weights, and as much again: the arena doubles when it grows, and TensorRT builds a copy."""
-        return Footprint(weight_copies=2) if self._is_on_card else super().footprint
+        return Footprint(weight_copies=2 if self._is_on_card else Footprint.weight_copies, writes_scores=True)
 
     @property
     def _is_on_card(self) -> bool:
