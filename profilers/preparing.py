@@ -141,7 +141,8 @@ def _pass_on(outcomes: "queue.SimpleQueue[Outcome | BaseException]", task: "Futu
 
 def full_disk_error(path: Path, reason: str) -> FullDiskError | None:
     """The error to end with, if a full disk is why a subject failed; not every library tells it by its number."""
-    if os.strerror(errno.ENOSPC) not in reason and shutil.disk_usage(path.parent).free >= _MIN_FREE_BYTES:
+    is_told = any(os.strerror(number) in reason for number in (errno.ENOSPC, errno.EDQUOT))
+    if not is_told and shutil.disk_usage(path.parent).free >= _MIN_FREE_BYTES:
         return None
     return FullDiskError.at(path.parent.parent)
 

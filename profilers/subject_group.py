@@ -27,7 +27,7 @@ from profilers.load_report import LoadReport
 from profilers.measurement import Sample
 from profilers.memory import lacks_memory
 from profilers.needed_memory import counts_of, portions, reason_not_to_fit
-from profilers.preparing import prepare_all
+from profilers.preparing import full_disk_error, prepare_all
 from profilers.protocol import ROUNDS_PER_LOOK, Protocol, is_finished
 from profilers.sentinel import COMPANIONS, SENTINEL, between_probes, has_moved, local_sentinels_ms
 from profilers.subject import Subject
@@ -168,6 +168,8 @@ class SubjectGroup:
         try:
             self._num_runs[subject], self._loaded[subject] = worker.load(subject, slot=slot, path=path)
         except (SubjectError, WorkerDiedError) as error:
+            if full_disk := full_disk_error(path, str(error)):  # a runtime that compiles while it loads writes files
+                raise full_disk from error
             if lacks_memory(str(error)) and self._makes_room(subject):
                 raise _MemoryFullError from error
             if isinstance(error, WorkerDiedError):

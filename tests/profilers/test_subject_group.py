@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import errno
 import itertools
 import os
 import signal
@@ -25,6 +26,7 @@ from profilers.load_report import LoadReport
 from profilers.needed_memory import counts_of
 from profilers.protocol import Protocol
 from profilers.subject import Subject
+from profilers.temporary_folder import FullDiskError
 from profilers.worker_client import SubjectError, Worker
 from search_space.space import random_arch
 from search_space.spaces import search_space
@@ -324,6 +326,25 @@ def test_a_latency_outlives_a_second_chance_in_which_it_fails(
         before, is_settled=True, finished_at=ANY
     )
     assert before.status == "unstable"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_is_full_while_a_block_is_loaded_is_not_its_failure(
+    sqlite_engine: Engine, quick_protocol: Protocol, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    block = Subject.of_block(ConvSpec(in_channels=4, out_channels=4, size=4))
+
+    class FullDiskWorker(Worker):
+        def load(self, subject: Subject, *, slot: int, path: Path) -> tuple[int, LoadReport]:
+            if subject == block:
+                raise SubjectError(f"InductorError: {OSError(number, os.strerror(number))}")
+            return super().load(subject, slot=slot, path=path)
+
+    monkeypatch.setattr("profilers.subject_group.Worker", FullDiskWorker)
+    table = LatencyTable(sqlite_engine)
+    with pytest.raises(FullDiskError):
+        run_campaign([block], ExactBackend(), table, protocol=quick_protocol)
+    assert table.records(DEVICE, [block]) == {}
 
 
 def test_nothing_is_sampled_while_the_machine_is_too_hot(
