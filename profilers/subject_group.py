@@ -7,7 +7,8 @@ them, every process loads those that have the fewest samples, so that an hour in
 alike: measured to their end one portion after another, the networks of four portions came out 3.6 % apart. What the
 table holds of a subject already counts, so a group that is taken up again goes on where it stopped.
 
-How many memory holds is a guess. Where one more does not fit in, that is not its failure: the next process loads half.
+How many memory holds is a guess. Where one more does not fit in, that is not its failure: the next process loads it
+alone. If it runs there, there were too many others, and later processes load half as many.
 """
 
 import logging
@@ -69,13 +70,15 @@ class SubjectGroup:
         self._random = random.Random(f"{protocol.seed} {campaign_id}")
         self._active = list(subjects)  # all that are not finished
         self._turn: list[Subject] = []  # those of them that are loaded
-        self._spare = self._companions()
+        self._spare: list[Subject] = []  # what can keep them company
+        self._companions = [] if self._device.is_estimate else list(COMPANIONS)  # not yet called
         self._yardstick_ms = self._known_yardstick_ms()
-        slotted = [SENTINEL, *subjects, *self._spare]
+        slotted = [SENTINEL, *subjects, *self._companions]
         self._slots = {subject: slot for slot, subject in enumerate(slotted, start=_SENTINEL_SLOT)}
         self._loaded: dict[Subject, LoadReport] = {}
         self._num_runs: dict[Subject, int] = {}
-        self._crowded_out: set[Subject] = set()  # for which there was no memory beside others, once
+        self._crowded_out: dict[Subject, int] = {}  # to be tried alone: no memory was left beside so many bytes
+        self._alone: set[Subject] = set()  # those that ran alone, and do so from then on
         self._samples: dict[Subject, list[Sample]] = table.samples(self._device, subjects)
         self._elasticities = {"block": 1.0, "network": 1.0}
         self._thermometer = Thermometer()
@@ -87,7 +90,8 @@ class SubjectGroup:
         self._refuse_too_large()
         if not self._active:
             return
-        self._prepare()
+        fixed = [SENTINEL] if self._yardstick_ms is None else [SENTINEL, YARDSTICK]
+        self._prepare([*fixed, *self._active])
         max_rounds = self._protocol.max_rounds
         num_done = sum(min(len(self._samples.get(subject, ())), max_rounds) for subject in self._active)
         total = len(self._active) * max_rounds
@@ -96,10 +100,6 @@ class SubjectGroup:
                 self._measure_with_one_process(bar)
 
     # Before the rounds
-
-    def _companions(self) -> list[Subject]:
-        """What else is needed so that no block runs in turn with too few others. Finished blocks join it later."""
-        return [] if self._device.is_estimate else list(COMPANIONS[: self._num_too_few(self._active)])
 
     def _known_yardstick_ms(self) -> float | None:
         """What networks are compared with beside the sentinel; None if there are none, or if it is what is measured."""
@@ -124,9 +124,7 @@ class SubjectGroup:
             if reason := reason_not_to_fit(subject, free_bytes, self._backend.footprint):
                 self._give_up(subject, reason, status="does_not_fit")
 
-    def _prepare(self) -> None:
-        fixed = [SENTINEL] if self._yardstick_ms is None else [SENTINEL, YARDSTICK]
-        subjects = [*fixed, *self._spare, *self._active]
+    def _prepare(self, subjects: Sequence[Subject]) -> None:
         paths = {subject: self._path(subject) for subject in subjects if not self._prepared_mark(subject).exists()}
         num_prepared = len(subjects) - len(paths)
         title = "preparing what is measured"
@@ -147,7 +145,6 @@ class SubjectGroup:
         if self._yardstick_ms is not None:
             path = self._path(YARDSTICK)
             self._num_runs[YARDSTICK], _ = worker.load(YARDSTICK, slot=_YARDSTICK_SLOT, path=path)
-        self._turn = self._next_turn()
         subjects = [*self._turn, *self._spare[: self._num_too_few(self._turn)]]
         with progress("warming up", total=len(subjects), unit="model") as bar:
             for subject in subjects:
@@ -158,10 +155,26 @@ class SubjectGroup:
             self._table.add_load_reports(self._device, reports)
 
     def _next_turn(self) -> list[Subject]:
-        """Those with the fewest samples, as many as fit into memory; of equals any, so that each meets all others."""
+        """Those with the fewest samples, as many as fit into memory; of equals any, so that each meets all others.
+
+        One that found no memory beside others is alone.
+        """
+        if waiting := [subject for subject in self._active if subject in self._crowded_out]:
+            return waiting[:1]
         shuffled = self._random.sample(self._active, len(self._active))
         by_samples = sorted(shuffled, key=lambda subject: len(self._samples.get(subject, ())))
-        return next(portions(by_samples, self._max_loaded_bytes))
+        if by_samples[0] in self._alone:
+            return by_samples[:1]
+        sociable = [subject for subject in by_samples if subject not in self._alone]
+        return next(portions(sociable, self._max_loaded_bytes))
+
+    def _call_companions(self) -> None:
+        """Prepares as many as the turn lacks beside finished blocks, so that none runs in turn with too few others."""
+        num_lacking = max(self._num_too_few(self._turn) - len(self._spare), 0)
+        called, self._companions = self._companions[:num_lacking], self._companions[num_lacking:]
+        if called:
+            self._spare += called
+            self._prepare(called)
 
     def _load_one(self, worker: Worker, subject: Subject) -> None:
         slot, path = self._slots[subject], self._path(subject)
@@ -175,26 +188,30 @@ class SubjectGroup:
             if isinstance(error, WorkerDiedError):
                 raise _SubjectDiedError(subject) from error
             self._fail(subject, str(error))
+        else:
+            if subject in self._crowded_out:
+                self._load_fewer(self._crowded_out.pop(subject))
+                self._alone.add(subject)
 
     def _makes_room(self, subject: Subject) -> bool:
-        """Lets later processes load half of what this one has loaded beside the subject, or no more company than this.
-
-        False where that cannot help: it was alone, or has been crowded out before.
-        """
+        """Lets the next process load the subject alone, or no more company than this. False if it was alone."""
         if subject in self._spare:
             self._spare = [other for other in self._spare if other in self._loaded]
             return True
         loaded_bytes = sum(counts_of(other).weight_bytes for other in self._loaded)
-        if not loaded_bytes or subject in self._crowded_out:
+        if not loaded_bytes:
             return False
-        self._crowded_out.add(subject)
+        self._crowded_out[subject] = loaded_bytes
+        return True
+
+    def _load_fewer(self, loaded_bytes: int) -> None:
+        """Lets later processes load half of what left no memory for one that has it alone."""
         self._max_loaded_bytes = min(self._max_loaded_bytes, loaded_bytes) // 2
         logger.warning(
             "no memory is left on %s beside %.0f MiB of weights; half of them are loaded from now on",
             self._device.name,
             loaded_bytes / 2**20,
         )
-        return True
 
     # The rounds
 
@@ -204,6 +221,8 @@ class SubjectGroup:
         def show(complaint: str) -> None:
             bar.advance(0, note=complaint)
 
+        self._turn = self._next_turn()
+        self._call_companions()  # ahead of the process, beside which nothing is prepared
         start_s = time.monotonic()
         limits = {"time_limit_s": self._protocol.time_limit_s, "loading_limit_s": self._protocol.loading_limit_s}
         with Worker(self._device.name, **limits) as worker:
@@ -220,7 +239,7 @@ class SubjectGroup:
                 self._num_deaths += death.subject not in self._active
                 self._fail(death.subject, str(death.__cause__))
             except _MemoryFullError:
-                pass  # the next process loads fewer
+                pass  # the next process loads less
             except WorkerDiedError:  # at the sentinel, which every device can run, or between two requests
                 self._num_deaths += 1
         if self._num_deaths > _MAX_DEATHS:

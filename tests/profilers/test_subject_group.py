@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -263,20 +264,23 @@ def test_what_finds_no_memory_beside_others_is_loaded_again_beside_fewer(
     table, protocol = LatencyTable(sqlite_engine), Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1)
     run_campaign(list(map(Subject.of_block, specs)), ExactBackend(), table, protocol=protocol)
     assert len(table.coverage(specs, DEVICE).present) == len(specs)
-    assert num_loaded == [5, 3, 5, 5, 5]  # those that are measured already keep the next two company, if they find room
+    assert num_loaded[:2] == [5, 2]  # the fifth block is tried alone
+    assert len(num_loaded) <= 8
 
 
 @pytest.mark.parametrize("num_others", [0, 3])
-def test_what_finds_no_memory_alone_or_a_second_time_has_failed(
+def test_what_finds_no_memory_alone_has_failed_and_the_others_stay_together(
     sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch, num_others: int
 ) -> None:
     specs = [ConvSpec(in_channels=4, out_channels=4, size=size) for size in range(4, 5 + num_others)]
     giant, others = Subject.of_block(specs[-1]), specs[:-1]
     num_tries = 0
+    processes: defaultdict[int, list[Subject]] = defaultdict(list)
 
     class DyingAtLoading(Worker):
         def load(self, subject: Subject, *, slot: int, path: Path) -> tuple[int, LoadReport]:
             nonlocal num_tries
+            processes[self.process_id].append(subject)
             if subject == giant:
                 num_tries += 1
                 os.kill(self.process_id, signal.SIGKILL)
@@ -290,6 +294,28 @@ def test_what_finds_no_memory_alone_or_a_second_time_has_failed(
     assert coverage.present == tuple(others)
     assert "lack of memory" in str(table.records(DEVICE, [giant])[giant].reason)
     assert num_tries == (2 if others else 1)
+    assert len(processes) == (3 if others else 1)  # the giant beside others, the giant alone, the others together
+
+
+def test_a_short_turn_has_company(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring_sizes = set()
+
+    class RingWorker(Worker):
+        def samples_in_turn(self, slots: Sequence[int], **options: Any) -> tuple[list[float], float]:
+            ring_sizes.add(len(set(slots)))
+            return super().samples_in_turn(slots, **options)
+
+    monkeypatch.setattr("profilers.subject_group.Worker", RingWorker)
+    subjects = [Subject.of_block(ConvSpec(in_channels=4, out_channels=4, size=size)) for size in range(4, 8)]
+    protocol = Protocol(
+        min_rounds=2,
+        max_rounds=2,
+        num_calibration_probes=1,
+        sentinel_every=4,
+        max_group_bytes=2 * counts_of(subjects[0]).weight_bytes,
+    )
+    run_campaign(subjects, UnsureBackend(), LatencyTable(sqlite_engine), protocol=protocol)
+    assert ring_sizes == {4}
 
 
 class UnsureBackend(ExactBackend):
