@@ -93,6 +93,11 @@ DEVICE_NAMES = tuple(_BACKENDS)
 """Every name without options."""
 
 
+def is_backend_name(device_name: str) -> bool:
+    """Whether `open_backend` takes the name for a device of its own, whether or not that is here."""
+    return split_device_name(device_name)[0] in _BACKENDS
+
+
 def open_backend(device_name: str) -> AbstractBackend:
     """Opens the backend of a device by the device's name.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from profilers.backends.registry import DEVICE_NAMES, is_backend_name
 from profilers.collecting.accepting import Outlier, accept, outliers
 from profilers.collecting.application import CollectingApplication, Report
 from profilers.collecting.http_server import Tls, serving
@@ -49,8 +50,8 @@ def serve_job(
     """Opens one job and serves until it is complete."""
     search_space(space)  # a wrong name is an error before anything is opened
     runtime_version()
-    if device_name and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", device_name) is None:
-        raise UsageError(f"--name {device_name!r} was given", allowed="up to 40 letters, digits, dots and dashes")
+    if device_name:
+        _check_name(device_name)
     address = _address(listen)
     store, table = JobStore(engine), LatencyTable(engine)
     reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
@@ -103,6 +104,17 @@ def reject_job(engine: Engine, job_id: str) -> Result:
     if not store.reject(store.job(job_id)):
         raise UsageError(f"the job {job_id} is accepted already, in whole or in part", allowed="a job in quarantine")
     return f"the job {job_id} is rejected", {"job": job_id, "status": "rejected"}
+
+
+def _check_name(device_name: str) -> None:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", device_name) is None:
+        raise UsageError(f"--name {device_name!r} was given", allowed="up to 40 letters, digits, dots and dashes")
+    if is_backend_name(device_name):  # whoever asked for the phone would be given the other device
+        raise UsageError(
+            f"--name {device_name} was given, which SnapNAS calls another device",
+            allowed=f"every name but {', '.join(DEVICE_NAMES)}",
+            fix=f"--name browser-{device_name}",
+        )
 
 
 def _result(job: Job, store: JobStore, table: LatencyTable) -> Result:

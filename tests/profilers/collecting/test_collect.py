@@ -66,6 +66,8 @@ def test_wrong_options_are_refused(options: dict, message: str) -> None:
         ({"space": "huge"}, "tiny"),
         ({"device_name": "<img src=x onerror=alert(1)>"}, "letters, digits"),
         ({"device_name": "../x"}, "letters, digits"),
+        ({"device_name": "iphone-15-pro"}, "--name browser-iphone-15-pro"),
+        ({"device_name": "chromium"}, "every name but"),
         ({"listen": "evil.example"}, "an IP address"),
     ],
 )
