@@ -17,6 +17,7 @@ from typing import Self
 from profilers.block_places import FEW_OF_A_KIND
 from profilers.correction import Correction
 from profilers.device import Device
+from profilers.finding_device import how_to_measure
 from profilers.interpolation import Interpolation, Interpolator
 from profilers.latency_record import LatencyRecord
 from profilers.latency_table import LatencyTable
@@ -246,13 +247,12 @@ class BlockLatencies:
             error, verb = (DoesNotFitError, "hold") if record.status == "does_not_fit" else (CannotRunError, "run")
             return error(
                 f"{source.name} could not {verb} {name} {key}: {record.reason}",
-                fix=f"python -m profilers.measure --device {source.name} --again tries once more",
+                fix=how_to_measure(source, again=True),
             )
         too_few = f", and fewer than {FEW_OF_A_KIND} blocks of its kind to guess it from" if self.is_guessing else ""
         return MissingLatencyError(
             f"no latency of {name} {key} on {source.name} ({source.device_id}){too_few}",
-            fix=f"python -m profilers.measure --device {source.name} measures every block of a space; "
-            "profilers.collect or profilers.bundle do on a device that is not here",
+            fix=how_to_measure(source, again=False),
         )
 
 

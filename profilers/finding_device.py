@@ -6,7 +6,7 @@ good for a search as those of this machine; only more of them cannot be had here
 
 from dataclasses import dataclass
 
-from profilers.backends.registry import open_backend
+from profilers.backends.registry import is_backend_name, open_backend
 from profilers.device import Device
 from profilers.latency_table import LatencyTable
 from search_space.errors import UsageError
@@ -50,6 +50,18 @@ def is_here(device: Device) -> bool:
         return open_backend(device.name).device == device
     except UsageError:
         return False
+
+
+def how_to_measure(device: Device, *, again: bool) -> str:
+    """What to type, where the device is, for blocks that the table lacks; with `again`, for those that failed there."""
+    if device.backend == "browser" and not is_backend_name(device.name):
+        return f"python -m profilers.collect --name {device.name} asks it for what is missing, and for what failed"
+    command = f"python -m profilers.measure --device {device.name}"
+    command += " --again tries once more" if again else " measures every block of a space"
+    if device.backend == "core_ml":
+        bundle = "`python run_bundle.py --results again.json`" if again else "what profilers.bundle writes"
+        return f"on the Mac {command}; or run {bundle} there, and import what comes back"
+    return command
 
 
 def versions_in_table(name: str, table: LatencyTable) -> tuple[Device, ...]:

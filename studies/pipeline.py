@@ -132,7 +132,7 @@ def _latency_quantile(budget: LatencyQuantile, space: SearchSpace, latencies: Bl
         name = latencies.device.name
         raise NoFeasibleTrialError(
             f"{name} cannot run enough of the space for a latency budget of quantile {budget.quantile}",
-            fix=f"python -m profilers.measure --device {name} --again says which blocks fail",
+            fix=f"python -m profilers.table coverage --space {space.name} --device {name} --json lists what failed",
         )
     return budget_ms
 

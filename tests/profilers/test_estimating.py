@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend, exact_latency_ms
 from profilers.campaign import run_campaign
-from profilers.estimating import MissingLatencyError, estimate
+from profilers.estimating import CannotRunError, MissingLatencyError, estimate
 from profilers.latency_table import LatencyTable
 from profilers.protocol import Protocol
 from profilers.subject import Subject
@@ -60,6 +60,30 @@ def test_a_block_the_device_cannot_run_is_an_error_with_the_reason(table: Latenc
     table.fail(DEVICE, Subject.of_block(block_specs(ARCH)[0]), reason="no such operator")
     with pytest.raises(MissingLatencyError, match="no such operator"):
         estimate(ARCH, table, DEVICE)
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(
+    ("name", "backend", "named", "not_named"),
+    [
+        ("browser-pixel-8", "browser", "profilers.collect --name browser-pixel-8", "profilers.measure"),
+        ("chromium:threads=2", "browser", "profilers.measure --device chromium:threads=2", "profilers.collect"),
+        ("core-ml", "core_ml", "import what comes back", "profilers.collect"),
+        ("host-torch", "torch_cpu", "profilers.measure --device host-torch", "profilers.bundle"),
+    ],
+)
+def test_what_to_do_about_a_block_fits_the_kind_of_device(
+    sqlite_engine: Engine, name: str, backend: str, named: str, not_named: str, again: bool
+) -> None:
+    device, table = dataclasses.replace(DEVICE, name=name, backend=backend), LatencyTable(sqlite_engine)
+    table.add_device(device)
+    if again:
+        table.fail(device, Subject.of_block(block_specs(ARCH)[0]), reason="no such operator")
+    with pytest.raises(MissingLatencyError, match=named) as caught:
+        estimate(ARCH, table, device)
+    assert isinstance(caught.value, CannotRunError) == again
+    assert not_named not in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 3
 
 
 def test_another_device_has_no_latencies(table: LatencyTable) -> None:
