@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 MAX_FINDINGS_OF_A_KIND = 8
 
 
-def anomaly_table(anomalies: Sequence[Anomaly]) -> "Table":
-    """The largest findings of each kind, each with its rows; of an unequal group the fastest and the slowest."""
+def anomaly_table(anomalies: Sequence[Anomaly], device: Device) -> "Table":
+    """The device's largest findings of each kind, each with its rows; of an unequal group the fastest and slowest."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("finding", no_wrap=True)
     table.add_column("difference", justify="right", no_wrap=True)
     table.add_column("what", max_width=32)
-    table.add_column("ms", justify="right", no_wrap=True)
+    table.add_column("estimate ms" if device.is_estimate else "ms", justify="right", no_wrap=True)
     table.add_column("block")
     num_shown: Counter[str] = Counter()
     for anomaly in anomalies:
@@ -58,7 +58,7 @@ def _change(first: BlockSpec, second: BlockSpec) -> str:
 def anomaly_summary(anomalies: Sequence[Anomaly], blocks: Sequence[MeasuredBlock], coverage: DeviceCoverage) -> str:
     """One line: how many findings of each kind among how many rows, and what could not be looked for."""
     device = coverage.device
-    where = f"{coverage.space} on {device.name} ({device.device_id})"
+    where = f"{coverage.space} on {device.name} ({device.device_id}{', an estimate' if device.is_estimate else ''})"
     if not blocks:
         elsewhere = [version for version in coverage.other_versions if version.num_finished]
         others = [f"another version, {each.device.device_id}, holds {each.num_finished}" for each in elsewhere]

@@ -46,17 +46,18 @@ def text(report: CheckReport) -> str:
     """The report for a terminal, which is also the body of the page."""
     correction = report.correction
     fate = "stored with the table" if report.is_quiet else TOO_BUSY
-    guessed = (
-        f"{correction.num_guessed} of their {report.num_blocks} distinct blocks were guessed, the others measured."
-    )
+    guessed = f"{correction.num_guessed} of their {report.num_blocks} distinct blocks were guessed from the others."
+    estimates = f"Every millisecond is an estimate: {report.device.name} is a formula, and nothing was measured."
+    known = f"{report.num_stable} of them are known to +-1 %; noise floor {report.noise_floor_percent:.2f} %."
     lines = [
+        *([estimates] if report.device.is_estimate else []),
         f"Fitted on {correction.num_networks} networks, judged on {correction.num_judges} ({correction.judged_on}).",
         "",
         *agreement_table(report.agreements),
         "",
         f"{len(report.measured_ms)} networks of {min(report.measured_ms):.2f} to {max(report.measured_ms):.2f} ms.",
         *([guessed] if report.num_blocks else []),
-        f"{report.num_stable} of them are known to +-1 %; noise floor {report.noise_floor_percent:.2f} %.",
+        *([] if report.device.is_estimate else [known]),
         correction.describe_coefficients(),
         f"95 % interval of an unseen network: +-{correction.relative_half_width:.1%}. The correction is {fate}.",
     ]
@@ -65,6 +66,7 @@ def text(report: CheckReport) -> str:
 
 def markdown(report: CheckReport, *, command: str) -> str:
     """The report as a page with command, hardware and date."""
+    whole = "estimate of the whole ms" if report.device.is_estimate else "measured ms"
     networks = zip(report.measured_ms, report.estimated_ms, strict=True)
     lines = [
         f"# Latency table against whole networks: {report.space} on {report.device.name}",
@@ -73,7 +75,7 @@ def markdown(report: CheckReport, *, command: str) -> str:
         "",
         text(report),
         "",
-        "| measured ms | sum of the blocks ms | error |",
+        f"| {whole} | sum of the blocks ms | error |",
         "|---|---|---|",
         *(f"| {measured:.3f} | {plain:.3f} | {plain / measured - 1:+.1%} |" for measured, plain in sorted(networks)),
         "",

@@ -145,7 +145,7 @@ def _anomalies(options: AnomaliesOptions) -> None:
         blocks = measured_blocks(specs, latency_table, coverage.device)
         anomalies = find_anomalies(blocks)
         if anomalies:
-            _stderr_console().print(anomaly_table(anomalies))
+            _stderr_console().print(anomaly_table(anomalies, coverage.device))
         print(anomaly_summary(anomalies, blocks, coverage), file=sys.stderr)
         documents.append(anomaly_document(anomalies, blocks, coverage))
     if options.json:

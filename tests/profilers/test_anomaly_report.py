@@ -38,7 +38,9 @@ def test_rows_with_too_few_samples_for_two_modes_are_counted(device: Device) -> 
 
 def test_a_formula_has_one_mode_with_any_number_of_samples(device: Device) -> None:
     coverage = coverage_of(dataclasses.replace(device, is_estimate=True))
-    assert anomaly_summary([], rows_with(2, 2), coverage).endswith("nothing strange")
+    summary = anomaly_summary([], rows_with(2, 2), coverage)
+    assert summary.endswith("nothing strange")
+    assert ", an estimate)" in summary
 
 
 def test_without_rows_nothing_is_judged_and_the_versions_that_have_some_are_named(device: Device) -> None:

@@ -183,12 +183,24 @@ def test_the_page_has_command_hardware_and_date(report: CheckReport) -> None:
         "python -m profilers.check",
         "hardware: none",
         "date: 20",
-        "noise floor",
         "Kendall",
         "line over macs",
     ):
         assert needed in page
     assert page.count("\n|") > 12
+
+
+def test_an_estimate_is_called_so_and_not_measured(report: CheckReport) -> None:
+    assert report.device.is_estimate
+    page = markdown(report, command="")
+    assert "Every millisecond is an estimate: exact is a formula, and nothing was measured." in page
+    assert "| estimate of the whole ms |" in page
+    assert "noise floor" not in page
+    measured = dataclasses.replace(report, device=dataclasses.replace(report.device, is_estimate=False))
+    page = markdown(measured, command="")
+    assert "estimate" not in page
+    assert "| measured ms |" in page
+    assert "noise floor" in page
 
 
 def test_the_document_is_strict_json(report: CheckReport) -> None:

@@ -93,6 +93,7 @@ def test_anomalies_are_shown_with_their_rows(
     assert [row["spec"] for row in falling["rows"]][1] == spec_key(planted)
     assert "channels 64 -> 96" in stderr
     assert "the same, but channels=96" in stderr
+    assert "estimate ms" in stderr
 
 
 def test_what_cannot_be_done_is_said_in_three_lines(
