@@ -44,12 +44,12 @@ def measure_within(
         device_name: A name of `profilers.backends.registry.DEVICE_NAMES`.
         engine: From `profilers.storage.open_engine`.
         budget_s: Seconds.
-        protocol: The measuring rules; few rounds by default.
+        protocol: The measuring rules, of which a clock's device keeps few passes; few rounds by default.
     """
     start_s = time.monotonic()
     backend, table = open_backend(device_name), LatencyTable(engine)
     if not backend.device.is_estimate:
-        protocol = protocol or BUDGET_PROTOCOL
+        protocol = protocol.in_short_time() if protocol else BUDGET_PROTOCOL
     specs = reachable_specs(space)
     coverage = table.coverage(specs, backend.device)
     begun = _begun(coverage.missing, table, backend.device)

@@ -27,7 +27,7 @@ class CheckOptions:
     storage: str = DEFAULT_STORAGE
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
     max_rounds: int = 0
-    """Samples of everything that is not known to +-1 % before: more of them help on a noisy machine; 0: 50."""
+    """Samples of everything that is not known to +-1 % before; 0: 50 (8 of a block with --budget, 2 of a formula)."""
     budget: str = ""
     """Measure blocks for so long, 90s, 60m or 2h, as profilers.measure does, and guess the others."""
     interpolate: bool = False

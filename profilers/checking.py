@@ -65,17 +65,14 @@ def check_space(
     `interpolate` none are measured. A device that is not here measures nothing: the table has to hold its networks.
 
     Raises:
-        UsageError: It holds fewer, or a budget was given for a device that is not here.
+        UsageError: It holds fewer, or a device that is not here was given what only measuring obeys.
     """
     table = LatencyTable(engine)
     found = find_device(device_name, table)
     is_guessing = interpolate or budget_s is not None
     if not found.is_here:
-        if budget_s is not None:
-            raise UsageError(
-                f"a budget was given for {device_name}, which is not here",
-                fix="give --interpolate instead: the blocks that it did not measure are guessed",
-            )
+        given = {"--budget": budget_s is not None, "--max-rounds": protocol is not None, "--seed": seed != 0}
+        refuse_for_absent(found.device, [option for option, is_given in given.items() if is_given])
         recorded = recorded_networks(space, found.device, table, num_wanted=num_networks)
         measured = dict(islice(recorded.items(), num_networks))
     else:
@@ -101,6 +98,20 @@ def check_space(
     if report.is_quiet:
         table.set_correction(found.device, report.correction)
     return report
+
+
+def refuse_for_absent(device: Device, options: Sequence[str]) -> None:
+    """Refuses options that would do nothing, because the device is not here to be measured.
+
+    Raises:
+        UsageError: There is one.
+    """
+    if options:
+        raise UsageError(
+            f"{' and '.join(options)} was given for {device.name}, which is not here",
+            allowed="nothing that chooses what is measured: its networks and blocks are those of the table",
+            fix="--interpolate guesses the blocks that it did not measure" if "--budget" in options else "",
+        )
 
 
 def measure_networks(

@@ -29,7 +29,7 @@ class MeasureOptions:
     storage: str = DEFAULT_STORAGE
     """Database URL: sqlite:///file.db or postgresql://user:password@host/database."""
     max_rounds: int = 0
-    """Samples of everything that is not known to +-1 % before: more of them help on a noisy machine; 0: 50."""
+    """Samples of everything that is not known to +-1 % before; 0: 50 (8 of a block with --budget, 2 of a formula)."""
     budget: str = ""
     """Measure for so long, 90s, 60m or 2h, and those blocks first that say most of the others."""
     again: bool = False
@@ -49,8 +49,22 @@ class MeasureOptions:
             raise UsageError("--sustained needs a network", fix="--arch with a reference's name or a JSON file")
         if (self.arch or self.figure) and not self.sustained:
             raise UsageError("--arch and --figure are for --sustained", fix="--sustained 10m")
-        if self.budget and (self.again or self.sustained):
-            raise UsageError("--budget was given with --again or --sustained", allowed="one of the three")
+        if self.sustained:
+            self._refuse_options_of_the_table()
+        if self.budget and self.again:
+            raise UsageError("--budget was given with --again", allowed="one of them")
+
+    def _refuse_options_of_the_table(self) -> None:
+        """Refuses what says how a space is measured into the table where neither is touched."""
+        names = ("space", "storage", "max_rounds", "budget", "again")
+        given = [name for name in names if getattr(self, name) != getattr(MeasureOptions, name)]
+        if given:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UsageError(
+                f"--sustained was given with {options}",
+                allowed="--device, --arch, --figure and --json: it runs one network and stores nothing",
+                fix=f"leave out {options}, or --sustained",
+            )
 
 
 def measure(options: MeasureOptions) -> None:

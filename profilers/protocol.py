@@ -60,12 +60,16 @@ class Protocol:
         """The rules for what is unstable at the end: as many rounds again, on top of those it has had."""
         return dataclasses.replace(self, max_rounds=2 * self.max_rounds, seed=self.seed + 1)
 
+    def in_short_time(self) -> "Protocol":
+        """The rules for when time is short: what one more pass says of a block, another block says of many."""
+        return dataclasses.replace(self, num_passes=2, has_second_chance=False)
+
 
 FORMULA_PROTOCOL = Protocol(min_rounds=2, max_rounds=2, num_calibration_probes=1, max_group_bytes=2**63)
 """For a device whose milliseconds come from a formula: they are the same every time, and no weights are loaded."""
 
-BUDGET_PROTOCOL = Protocol(max_rounds=Protocol.min_rounds, num_passes=2, has_second_chance=False)
-"""For when time is short: what one more round would say of a block, another block says of many."""
+BUDGET_PROTOCOL = Protocol(max_rounds=Protocol.min_rounds).in_short_time()
+"""For a budget, unless it is given more rounds: the fewest, since another block says more than another round."""
 
 ROUNDS_PER_LOOK = 4
 """An interval takes milliseconds: of hundreds of blocks, every round, a quarter of the round."""

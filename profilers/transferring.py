@@ -23,6 +23,7 @@ from profilers.checking import (
     measure_networks,
     network_features_of,
     recorded_networks,
+    refuse_for_absent,
 )
 from profilers.correction import Correction
 from profilers.correction_fit import WholeNetworks, fit_correction
@@ -79,7 +80,8 @@ def transfer_space(
 
     Raises:
         MissingLatencyError: The source's table lacks a block of the space.
-        UsageError: Both are one device, or the target is not here and the table holds too few of its networks.
+        UsageError: Both are one device, or the target is not here and the table holds too few of its networks, or a
+            seed was given for them.
     """
     table = LatencyTable(engine)
     source, target = find_device(source_name, table).device, find_device(target_name, table)
@@ -93,6 +95,7 @@ def transfer_space(
         drawn = distinct_archs(space, num_validate + NUM_CANDIDATES, seed)
         usual, candidates = drawn[:num_validate], drawn[num_validate:]
     else:
+        refuse_for_absent(target.device, ["--seed"] if seed else [])
         recorded = recorded_networks(space, target.device, table, num_wanted=num_networks + num_validate)
         usual = candidates = list(recorded)
     features, _ = network_features_of(candidates, table, source)

@@ -1,8 +1,10 @@
+import dataclasses
 import json
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import Engine
@@ -110,6 +112,18 @@ def test_a_real_device_keeps_its_budget_and_says_what_is_left(tmp_path: Path) ->
 def test_a_budget_stands_alone(others: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="--budget"):
         MeasureOptions(budget="10m", **others)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("given", "max_rounds"), [(None, 8), (Protocol(max_rounds=30), 30)])
+def test_a_budget_with_more_rounds_is_still_a_budget(
+    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch, given: Protocol | None, max_rounds: int
+) -> None:
+    run = Mock()
+    monkeypatch.setattr(budgeted, "run_campaign", run)
+    measure_within(TINY, "host-onnxruntime", sqlite_engine, budget_s=0, protocol=given)
+    used = run.call_args.kwargs["protocol"]
+    assert used == dataclasses.replace(BUDGET_PROTOCOL, max_rounds=max_rounds)
+    assert (used.num_passes, used.has_second_chance) == (2, False)
 
 
 def test_without_a_second_chance_nothing_is_measured_again() -> None:

@@ -105,8 +105,13 @@ def test_a_device_that_is_not_here_is_judged_by_what_it_measured(
     assert "load average" not in page
     with pytest.raises(UsageError, match=r"9 networks(.|\n)*allowed: 8(.|\n)*--networks 9"):
         check_space(space, absent_device.name, sqlite_engine, num_networks=9)
-    with pytest.raises(UsageError, match="not here"):
-        check_space(space, absent_device.name, sqlite_engine, num_networks=8, budget_s=1)
+    for option, given in (
+        ("--budget", {"budget_s": 1}),
+        ("--max-rounds", {"protocol": quick_protocol}),
+        ("--seed", {"seed": 1}),
+    ):
+        with pytest.raises(UsageError, match=f"{option} was given for browser-pixel-8, which is not here"):
+            check_space(space, absent_device.name, sqlite_engine, num_networks=8, **given)
 
 
 def test_with_interpolate_no_block_is_measured(sqlite_engine: Engine, quick_protocol: Protocol) -> None:

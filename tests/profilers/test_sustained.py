@@ -116,3 +116,19 @@ def test_a_formula_does_not_become_warm() -> None:
 def test_options_that_need_each_other_are_asked_for(options: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="--sustained"):
         MeasureOptions(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"again": True}, "--again"),
+        ({"max_rounds": 100}, "--max-rounds"),
+        ({"space": "mid"}, "--space"),
+        ({"storage": "sqlite:///x.db"}, "--storage"),
+        ({"space": "mid", "budget": "10m"}, "--space, --budget"),
+    ],
+)
+def test_what_says_how_a_space_is_measured_is_refused(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(UsageError, match=f"--sustained was given with {named}\n") as caught:
+        MeasureOptions(sustained="10m", arch="sd15", **options)
+    assert len(str(caught.value).splitlines()) == 3

@@ -121,6 +121,8 @@ def test_the_target_need_not_be_here_when_it_measured_networks(sqlite_engine: En
     measure_space(TINY, SOURCE, sqlite_engine, protocol=PROTOCOL)
     with pytest.raises(UsageError, match=r"13 networks were asked for, of browser-pixel-8(.|\n)*12: as many of tiny"):
         transfer_space(TINY, SOURCE, absent_device.name, sqlite_engine, num_networks=10, num_validate=3)
+    with pytest.raises(UsageError, match="--seed was given for browser-pixel-8, which is not here"):
+        transfer_space(TINY, SOURCE, absent_device.name, sqlite_engine, num_networks=8, seed=1)
     report = transfer_space(TINY, SOURCE, absent_device.name, sqlite_engine, num_networks=8, num_validate=4)
     assert (report.source.name, report.target, report.is_here) == (SOURCE, absent_device, False)
     assert (report.correction.num_networks, report.correction.num_judges) == (8, 4)
