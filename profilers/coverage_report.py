@@ -15,6 +15,7 @@ from profilers.backends.registry import open_backend
 from profilers.device import Device
 from profilers.finding_device import FoundDevice, is_here, versions_in_table
 from profilers.latency_table import LatencyTable
+from profilers.load_report import LoadReport, describe, summary_of
 from profilers.subject import Subject
 from search_space.errors import UsageError
 from search_space.specs import BlockSpec, spec_key
@@ -60,6 +61,8 @@ class DeviceCoverage:
     stale is held by another version only."""
     other_versions: tuple[OtherVersion, ...]
     """Devices of the same name whose rows never count here."""
+    loading: tuple[LoadReport, ...] = ()
+    """What loading the blocks said, of those that were loaded where it can be told; a phone's page does not tell."""
 
     def specs(self, holding: Holding) -> tuple[BlockSpec, ...]:
         return tuple(spec for spec, value in self.holdings.items() if value == holding)
@@ -132,6 +135,7 @@ def _coverage(
             OtherVersion(device=other, differences=_differences(device, other), num_finished=len(finished))
             for other, finished in of_others.items()
         ),
+        loading=tuple(table.load_reports(device, map(Subject.of_block, specs)).values()),
     )
 
 
@@ -167,10 +171,12 @@ def coverage_table(coverage: DeviceCoverage) -> "Table":
 
 
 def coverage_lines(coverage: DeviceCoverage) -> list[str]:
-    """What stands around the table: which device it is, and the versions that do not count."""
+    """What stands around the table: which device it is, how it loads, and the versions that do not count."""
     device = coverage.device
     where = "" if coverage.is_here else ", not on this machine"
     lines = [f"{coverage.space} on {device.name} ({device.device_id}, {device.runtime}, {device.hardware}{where})"]
+    if coverage.loading:
+        lines.append(describe(coverage.loading))
     for version in coverage.other_versions:
         lines.append(
             f"another version, {version.device.device_id}, holds {version.num_finished} of the blocks"
@@ -200,4 +206,5 @@ def coverage_document(coverage: DeviceCoverage) -> dict[str, Any]:
             }
             for version in coverage.other_versions
         ],
+        "loading": summary_of(coverage.loading),
     }

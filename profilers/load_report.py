@@ -44,14 +44,28 @@ def summary_of(reports: Sequence[LoadReport]) -> dict[str, Any] | None:
     if not reports:
         return None
     peaks_mib = [report.peak_memory_mib for report in reports if report.peak_memory_mib is not None]
-    nodes = Counter[str]()
+    placement = Counter[str]()
     for report in reports:
-        for name, num_nodes in (report.placement or {}).items():
-            nodes[name.partition(" ")[0]] += num_nodes
+        placement.update(report.placement or {})
+    nodes = Counter[str]()
+    for name, num_nodes in placement.items():
+        nodes[name.partition(" ")[0]] += num_nodes
     return {
         "num_subjects": len(reports),
         "median_load_ms": statistics.median(report.load_ms for report in reports),
         "median_first_run_ms": statistics.median(report.first_run_ms for report in reports),
         "max_peak_memory_mib": max(peaks_mib, default=None),
         "nodes_by_provider": dict(nodes) or None,
+        "placement": dict(placement) or None,
     }
+
+
+def describe(reports: Sequence[LoadReport]) -> str:
+    """The same in one line for a terminal, without the operators; empty without any."""
+    summary = summary_of(reports)
+    if summary is None:
+        return ""
+    text = f"loading: {summary['median_load_ms']:.4g} ms, then a first run of {summary['median_first_run_ms']:.4g} ms"
+    text += f" (medians of {summary['num_subjects']})"
+    nodes = sorted((summary["nodes_by_provider"] or {}).items(), key=lambda item: -item[1])
+    return text + ("; nodes: " + ", ".join(f"{name} {num_nodes}" for name, num_nodes in nodes) if nodes else "")

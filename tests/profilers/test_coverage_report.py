@@ -8,6 +8,7 @@ from profilers.coverage_report import HOLDINGS, coverage_document, coverage_line
 from profilers.device import Device
 from profilers.environment import record_environment
 from profilers.latency_table import LatencyTable
+from profilers.load_report import LoadReport
 from profilers.measurement import Sample
 from profilers.subject import Subject
 from search_space.errors import UsageError
@@ -60,6 +61,21 @@ def test_every_block_is_in_one_group_and_another_version_makes_it_stale(
     assert document["specs"]["missing"] == [spec_key(absent)]
     assert document["specs"]["stale"] == [spec_key(stale)]
     assert document["num_specs"] == 5
+
+
+def test_what_a_bundle_told_of_loading_is_shown(
+    engine: Engine, absent_device: Device, small_specs: tuple[BlockSpec, ...]
+) -> None:
+    table = LatencyTable(engine)
+    measure(table, absent_device, small_specs[0], *[1.0] * 6)
+    (coverage,) = device_coverages(small_specs, table, space_name="small", device_name=absent_device.name)
+    assert "loading" not in " ".join(coverage_lines(coverage))
+    placement = {"neural_engine conv": 5, "cpu gather": 2}
+    report = LoadReport(load_ms=40.0, first_run_ms=3.0, peak_memory_mib=None, placement=placement)
+    table.add_load_reports(absent_device, {Subject.of_block(small_specs[0]): report})
+    (coverage,) = device_coverages(small_specs, table, space_name="small", device_name=absent_device.name)
+    assert "loading: 40 ms" in coverage_lines(coverage)[1]
+    assert coverage_document(coverage)["loading"]["placement"] == placement
 
 
 def test_a_block_that_does_not_fit_is_a_group_of_its_own(engine: Engine, small_specs: tuple[BlockSpec, ...]) -> None:

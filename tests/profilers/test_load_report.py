@@ -4,7 +4,7 @@ from sqlalchemy import Engine
 
 from profilers.device import Device
 from profilers.latency_table import LatencyTable
-from profilers.load_report import LoadReport, summary_of
+from profilers.load_report import LoadReport, describe, summary_of
 from profilers.subject import Subject
 from search_space.specs import BlockSpec
 
@@ -35,13 +35,26 @@ def test_a_summary_takes_medians_and_sums_nodes() -> None:
         "median_first_run_ms": 1 / 3,
         "max_peak_memory_mib": 12.25,
         "nodes_by_provider": {"CPUExecutionProvider": 24},
+        "placement": {"CPUExecutionProvider": 24},
     }
     placed = dataclasses.replace(WARM, placement={"neural_engine conv": 5, "neural_engine softmax": 1, "cpu gather": 2})
-    assert (summary_of([placed]) or {})["nodes_by_provider"] == {"neural_engine": 6, "cpu": 2}
+    summary = summary_of([placed]) or {}
+    assert summary["nodes_by_provider"] == {"neural_engine": 6, "cpu": 2}
+    assert summary["placement"] == placed.placement
     assert summary_of([WARM]) == {
         "num_subjects": 1,
         "median_load_ms": 2.5,
         "median_first_run_ms": 0.1,
         "max_peak_memory_mib": None,
         "nodes_by_provider": None,
+        "placement": None,
     }
+
+
+def test_one_line_says_how_long_and_where() -> None:
+    placed = dataclasses.replace(WARM, placement={"cpu gather": 2, "neural_engine conv": 5, "neural_engine softmax": 1})
+    assert describe([placed]) == (
+        "loading: 2.5 ms, then a first run of 0.1 ms (medians of 1); nodes: neural_engine 6, cpu 2"
+    )
+    assert describe([WARM]).endswith("(medians of 1)")
+    assert describe([]) == ""
