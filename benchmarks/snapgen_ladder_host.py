@@ -4,7 +4,8 @@ SnapGen (arXiv:2412.09619) reports what four edits of a UNet did to its latency 
 measures the same four, whole networks with the paper's channels, before and after the edit in turn: round after round
 both run, in changing order, so that whatever slows this machine slows both. The result is a ratio, not a millisecond.
 
-Two networks are loaded at a time, two thousand million bytes each at most, about three times that in memory.
+Two networks are loaded at a time, of 2.35 GB each at most in float32, and about three times that in memory: 14.4 GB
+have to be free, or nothing is measured.
 """
 
 import dataclasses
@@ -22,13 +23,14 @@ from profilers.backends.roofline import estimated_latency_ms
 from profilers.defaults import DEFAULT_DEVICE
 from profilers.device import Device
 from profilers.environment import provenance
+from profilers.needed_memory import needed_bytes
 from profilers.roofline.phones import PHONES
 from profilers.subject import Subject
 from profilers.worker_client import Worker
 from search_space import command_line
 from search_space.arch import ArchConfig
 from search_space.counts import count
-from search_space.errors import UsageError
+from search_space.errors import SnapNASError, UsageError
 from search_space.progress import AbstractBar, progress
 from search_space.references import snapgen_ladder
 from search_space.walk import block_specs
@@ -138,9 +140,27 @@ def measure_ladder(options: LadderOptions) -> None:
 
 
 def measure_edits(edits: Sequence[Edit], device_name: str, *, num_rounds: int) -> list[EditResult]:
-    """Measures every edit's two networks in turn; only two networks are on disk and in memory at a time."""
+    """Measures every edit's two networks in turn; only two networks are on disk and in memory at a time.
+
+    Raises:
+        SnapNASError: Two of them do not fit into the memory that is free.
+    """
+    for edit in edits:  # all of them before the first takes minutes
+        _require_memory(edit, device_name)
     with progress("SnapGen's edits, before and after", total=2 * num_rounds * len(edits), unit="run") as bar:
         return [_measure_edit(edit, device_name, num_rounds=num_rounds, bar=bar) for edit in edits]
+
+
+def _require_memory(edit: Edit, device_name: str) -> None:
+    backend = open_backend(device_name)
+    free_bytes = backend.free_bytes()
+    needed = sum(needed_bytes(Subject.of_network(arch), backend.footprint) for arch in (edit.before, edit.after))
+    if free_bytes is not None and needed > free_bytes and not backend.device.is_estimate:  # a formula loads nothing
+        raise SnapNASError(
+            f"the two networks of {edit.title!r} need about {needed / 1e9:.1f} GB on {device_name}",
+            allowed=f"{free_bytes / 1e9:.1f} GB, which are free",
+            fix="close what else uses memory, or give a machine with more",
+        )
 
 
 def _measure_edit(edit: Edit, device_name: str, *, num_rounds: int, bar: AbstractBar) -> EditResult:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class BundleOptions:
     """Packs every block of a space for Core ML into a folder to run on a Mac; --import reads what came back.
 
-    To resume, run the same command again: what is converted stays. With other --blocks or --networks it adds to them.
+    To resume, run the same command again: what is converted stays. With other --blocks or --networks the bundle holds
+    what was asked for last, and the Mac measures it anew, into another file (run_bundle.py --results NAME).
     """
 
     space: str = "tiny"

@@ -6,6 +6,7 @@ good for a search as those of this machine; only more of them cannot be had here
 
 from dataclasses import dataclass
 
+from profilers.backends.device_options import with_dashes
 from profilers.backends.registry import is_backend_name, open_backend
 from profilers.device import Device
 from profilers.latency_table import LatencyTable
@@ -66,4 +67,6 @@ def how_to_measure(device: Device, *, again: bool) -> str:
 
 def versions_in_table(name: str, table: LatencyTable) -> tuple[Device, ...]:
     """Every version of a device that the table holds; one, if `name` is its id."""
-    return tuple(device for device in table.devices() if name in (device.name, device.device_id))
+    devices = table.devices()
+    found = tuple(device for device in devices if name in (device.name, device.device_id))
+    return found or tuple(device for device in devices if device.name == with_dashes(name))

@@ -31,9 +31,15 @@ class NoOptions:
     """Of a device on which nothing can be chosen."""
 
 
+def with_dashes(device_name: str) -> str:
+    """Reads `core_ml:units=all`, as the backend's file is called, as `core-ml:units=all`."""
+    base, colon, options = device_name.partition(":")
+    return f"{base.replace('_', '-')}{colon}{options}"
+
+
 def split_device_name(device_name: str) -> tuple[str, dict[str, str]]:
     """Splits `BASE[:option=value[,option=value...]]`; what the options mean is the backend's business."""
-    base, colon, text = device_name.partition(":")
+    base, colon, text = with_dashes(device_name).partition(":")
     given: dict[str, str] = {}
     for part in text.split(",") if colon else ():
         match = re.fullmatch(r"([a-z_]+)=([\w.+-]+)", part, flags=re.ASCII)

@@ -8,8 +8,11 @@ import sys
 import pytest
 
 from benchmarks.snapgen_ladder_host import Edit, EditResult, LadderOptions, _verdict, measure_edits, snapgen_edits
+from profilers.backends.registry import open_backend
+from profilers.needed_memory import needed_bytes
+from profilers.subject import Subject
 from search_space.counts import count
-from search_space.errors import UsageError
+from search_space.errors import SnapNASError, UsageError
 from search_space.space import random_arch
 from search_space.spaces import search_space
 
@@ -64,6 +67,16 @@ def test_at_the_phones_own_latents_macs_stand_there_once() -> None:
     done = subprocess.run([*command, "--latent", "128"], capture_output=True, text=True, check=True)
     assert "| here | macs at 128 | phone |" in done.stderr
     assert "the phone in fp16." in done.stderr
+
+
+def test_a_pair_that_does_not_fit_is_refused_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = open_backend("host-onnxruntime")
+    subjects = [Subject.of_network(arch) for arch in (EDIT.before, EDIT.after)]
+    needs = [needed_bytes(subject, backend.footprint) for subject in subjects]
+    monkeypatch.setattr(type(backend), "free_bytes", lambda self: max(needs))  # enough for either alone
+    with pytest.raises(SnapNASError, match="the two networks of 'smaller' need about") as caught:
+        measure_edits([EDIT], "host-onnxruntime", num_rounds=2)
+    assert len(str(caught.value).splitlines()) == 3
 
 
 def test_an_edit_that_costs_time_is_called_so() -> None:

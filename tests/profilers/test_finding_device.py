@@ -30,6 +30,13 @@ def test_a_device_of_the_table_is_found_by_name_and_by_id(sqlite_engine: Engine,
     assert not found.is_here
 
 
+def test_a_device_of_the_table_is_found_with_underscores_too(sqlite_engine: Engine) -> None:
+    table = LatencyTable(sqlite_engine)
+    mac = dataclasses.replace(PHONE, name="core-ml:layout=split_einsum", backend="core_ml")
+    table.add_device(mac)
+    assert find_device("core_ml:layout=split_einsum", table).device == mac
+
+
 def test_the_id_of_a_device_that_is_here_stands_for_it(sqlite_engine: Engine) -> None:
     table, here = LatencyTable(sqlite_engine), ExactBackend().device
     older = dataclasses.replace(here, runtime="an older formula")

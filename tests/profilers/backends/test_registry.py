@@ -16,6 +16,10 @@ def test_a_misspelt_device_is_corrected() -> None:
     assert all(name in str(caught.value) for name in DEVICE_NAMES)
 
 
+def test_an_underscore_stands_for_a_dash() -> None:
+    assert open_backend("host_onnxruntime").device == open_backend("host-onnxruntime").device
+
+
 def test_a_default_given_as_an_option_changes_nothing() -> None:
     bare, explicit = open_backend("host-onnxruntime").device, open_backend("host-onnxruntime:threads=1").device
     assert bare == explicit
@@ -58,3 +62,4 @@ def test_any_other_text_is_a_usage_error(text: str) -> None:
 def test_a_name_is_split_at_its_options() -> None:
     assert split_device_name("a:b=1,c=x.y") == ("a", {"b": "1", "c": "x.y"})
     assert split_device_name("a") == ("a", {})
+    assert split_device_name("core_ml:layout=split_einsum") == ("core-ml", {"layout": "split_einsum"})
