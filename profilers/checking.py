@@ -14,7 +14,6 @@ A device that is not here, such as a Mac with a bundle, is judged by the network
 import dataclasses
 import logging
 from collections.abc import Sequence
-from itertools import islice
 
 import numpy
 from sqlalchemy import Engine
@@ -66,6 +65,7 @@ def check_space(
 
     Raises:
         UsageError: It holds fewer, or a device that is not here was given what only measuring obeys.
+        SnapNASError: The device cannot run more than a tenth of the networks, or a block of so many.
     """
     table = LatencyTable(engine)
     found = find_device(device_name, table)
@@ -74,14 +74,20 @@ def check_space(
         given = {"--budget": budget_s is not None, "--max-rounds": protocol is not None, "--seed": seed != 0}
         refuse_for_absent(found.device, [option for option, is_given in given.items() if is_given])
         recorded = recorded_networks(space, found.device, table, num_wanted=num_networks)
-        measured = dict(islice(recorded.items(), num_networks))
+        drawn = list(recorded)[:num_networks]
     else:
         if budget_s is not None:
             measure_within(space, found.device.name, engine, budget_s=budget_s, protocol=protocol)
         elif not interpolate:
             measure_space(space, found.device.name, engine, protocol=protocol)
-        archs = distinct_archs(space, num_networks, seed)
+        drawn = distinct_archs(space, num_networks, seed)
+    archs = without_failed_blocks(
+        drawn, table, found.device, num_wanted=len(drawn) - int(MAX_FAILED_SHARE * len(drawn))
+    )
+    if found.is_here:
         measured = measure_networks(archs, found.device.name, table, protocol=protocol)
+    else:
+        measured = {arch: recorded[arch] for arch in archs}
     archs, measurements = list(measured), list(measured.values())
     features, block_half_widths = network_features_of(archs, table, found.device, interpolate=is_guessing)
     specs = {spec for arch in archs for spec in block_specs(arch)}
@@ -159,6 +165,32 @@ def recorded_networks(
             fix=f"let it measure more: profilers.bundle or profilers.collect with --networks {num_wanted}",
         )
     return repeated
+
+
+def without_failed_blocks(
+    archs: Sequence[ArchConfig], table: LatencyTable, device: Device, *, num_wanted: int
+) -> list[ArchConfig]:
+    """The networks that have a sum: a block that the device could not run has no latency, and is never guessed.
+
+    Those that have such a block are left out, with a warning.
+
+    Raises:
+        SnapNASError: Fewer than wanted are left.
+    """
+    specs = dict.fromkeys(spec for arch in archs for spec in block_specs(arch))
+    failed = BlockLatencies.read(specs, table, device).failed
+    left = [arch for arch in archs if failed.keys().isdisjoint(block_specs(arch))]
+    if len(left) < len(archs):
+        reason = next(iter(failed.values())).reason
+        message = f"{len(archs) - len(left)} of {len(archs)} networks have a block that {device.name} could not run"
+        if len(left) < num_wanted:
+            raise SnapNASError(
+                f"{message}: {reason}",
+                allowed=f"at least {num_wanted} without one",
+                fix=f"python -m profilers.measure --device {device.name} --again tries such blocks once more",
+            )
+        logger.warning("%s, and are left out: %s", message, reason)
+    return left
 
 
 def network_features_of(

@@ -24,6 +24,7 @@ from profilers.checking import (
     network_features_of,
     recorded_networks,
     refuse_for_absent,
+    without_failed_blocks,
 )
 from profilers.correction import Correction
 from profilers.correction_fit import WholeNetworks, fit_correction
@@ -80,6 +81,7 @@ def transfer_space(
 
     Raises:
         MissingLatencyError: The source's table lacks a block of the space.
+        SnapNASError: Too few networks are without a block that the source could not run.
         UsageError: Both are one device, or the target is not here and the table holds too few of its networks, or a
             seed was given for them.
     """
@@ -93,11 +95,14 @@ def transfer_space(
         )
     if target.is_here:
         drawn = distinct_archs(space, num_validate + NUM_CANDIDATES, seed)
-        usual, candidates = drawn[:num_validate], drawn[num_validate:]
+        usable = without_failed_blocks(drawn, table, source, num_wanted=num_networks + num_validate)
+        usual, candidates = usable[:num_validate], usable[num_validate:]
     else:
         refuse_for_absent(target.device, ["--seed"] if seed else [])
         recorded = recorded_networks(space, target.device, table, num_wanted=num_networks + num_validate)
-        usual = candidates = list(recorded)
+        usual = candidates = without_failed_blocks(
+            list(recorded), table, source, num_wanted=num_networks + num_validate
+        )
     features, _ = network_features_of(candidates, table, source)
     chosen = [candidates[index] for index in most_different(features, num_networks)]
     archs = chosen + [arch for arch in usual if arch not in chosen][:num_validate]

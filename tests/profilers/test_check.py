@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -26,9 +27,12 @@ from profilers.noise_floor import agreement_within_noise, noise_floor_percent
 from profilers.protocol import Protocol
 from profilers.storage import open_engine
 from profilers.subject import Subject
+from search_space.arch import ArchConfig
 from search_space.errors import SnapNASError, UsageError
 from search_space.space import distinct_archs
 from search_space.spaces import search_space
+from search_space.specs import BlockSpec
+from search_space.walk import block_specs
 from tests.profilers.moved_rows import move_rows
 
 
@@ -139,6 +143,36 @@ def test_one_network_in_ten_may_fail(engine: Engine, monkeypatch: pytest.MonkeyP
     else:
         with pytest.raises(SnapNASError, match="exact could not run 2 of 12 networks: it hung"):
             check_space(space, "exact", engine, num_networks=12, num_fit=8, protocol=protocol)
+
+
+def test_a_network_with_a_block_that_failed_is_left_out(
+    report: CheckReport, engine: Engine, quick_protocol: Protocol, caplog: pytest.LogCaptureFixture
+) -> None:
+    space, table, device = search_space("tiny"), LatencyTable(engine), report.device
+    archs = distinct_archs(space, 12, seed=0)
+    broken = Subject.of_block(block_of_one_only(archs, 0))
+    table.fail(device, broken, reason="needs 9 GiB", status="does_not_fit")
+    without = check_space(space, "exact", engine, num_networks=12, protocol=quick_protocol)
+    assert len(without.measured_ms) == len(without.estimated_ms) == 11
+    assert "1 of 12 networks have a block that exact could not run, and are left out: needs 9 GiB" in caplog.text
+    table.finish(device, [broken])
+
+
+def test_too_many_networks_with_a_block_that_failed_end_a_check_before_any_is_measured(sqlite_engine: Engine) -> None:
+    space, table, device = search_space("tiny"), LatencyTable(sqlite_engine), ExactBackend().device
+    archs = distinct_archs(space, 12, seed=0)
+    table.add_device(device)
+    for index in range(2):
+        table.fail(device, Subject.of_block(block_of_one_only(archs, index)), reason="it hung")
+    with pytest.raises(SnapNASError, match=r"2 of 12 networks(.|\n)*at least 11 without(.|\n)*--device exact --again"):
+        check_space(space, "exact", sqlite_engine, num_networks=12, interpolate=True)
+    assert not table.networks(device)
+
+
+def block_of_one_only(archs: Sequence[ArchConfig], index: int) -> BlockSpec:
+    """A block of one of the networks that no other of them has."""
+    others = {spec for arch in archs if arch != archs[index] for spec in block_specs(arch)}
+    return next(spec for spec in block_specs(archs[index]) if spec not in others)
 
 
 def test_a_killed_check_goes_on_and_a_finished_one_starts_anew(

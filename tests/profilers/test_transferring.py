@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from collections import Counter
 
 import numpy
 import pytest
@@ -18,9 +19,10 @@ from profilers.roofline.calibration import stored_calibration
 from profilers.storage import open_engine
 from profilers.subject import Subject
 from profilers.transferring import TransferReport, json_document, markdown, most_different, text, transfer_space
-from search_space.errors import UsageError
-from search_space.space import distinct_archs
+from search_space.errors import SnapNASError, UsageError
+from search_space.space import distinct_archs, reachable_specs
 from search_space.spaces import search_space
+from search_space.walk import block_specs
 from tests.profilers.moved_rows import move_rows
 
 TINY = search_space("tiny")
@@ -98,6 +100,25 @@ def test_report_says_where_the_blocks_are_from(report: TransferReport) -> None:
     assert text(report) in page
     document = json_document(report)
     assert (document["source"]["name"], document["target"]["name"]) == (SOURCE, TARGET)
+
+
+def test_a_network_with_a_block_that_the_source_could_not_run_is_no_candidate(engine: Engine) -> None:
+    table, source = LatencyTable(engine), open_backend(SOURCE).device
+    num_users = Counter(spec for arch in distinct_archs(TINY, 200, 0) for spec in set(block_specs(arch)))
+    broken = Subject.of_block(num_users.most_common()[-1][0])
+    table.fail(source, broken, reason="it hung")
+    report = transfer_space(TINY, SOURCE, "iphone-14", engine, num_networks=5, protocol=PROTOCOL)
+    assert report.correction.num_networks == 5
+    table.finish(source, [broken])
+
+
+def test_too_few_candidates_without_a_block_that_failed_are_an_error(sqlite_engine: Engine) -> None:
+    table, source = LatencyTable(sqlite_engine), open_backend(SOURCE).device
+    table.add_device(source)
+    for spec in (spec for spec in reachable_specs(TINY) if spec.kind == "conv"):
+        table.fail(source, Subject.of_block(spec), reason="it hung")
+    with pytest.raises(SnapNASError, match="200 of 200 networks have a block that exact could not run: it hung"):
+        transfer_space(TINY, SOURCE, TARGET, sqlite_engine, num_networks=5, protocol=PROTOCOL)
 
 
 def test_the_source_need_not_be_here(sqlite_engine: Engine, absent_device: Device) -> None:
