@@ -1,8 +1,9 @@
 """When a file of a latency table is believed: nothing in it is trusted.
 
 `checked_export` refuses what a table of ours cannot have written: a cell in a column that its kind of line does not
-have, a device whose id is not the hash of its record, a block that is not spelled as `spec_key` spells it, text that a
-terminal would obey, samples that are not finite and above zero, or that belong to nothing.
+have, a device whose id is not the hash of its record, a block that is not spelled as `spec_key` spells it or that no
+device could run, which would spoil every guess of its device, text that a terminal would obey, samples that are not finite
+and above zero, or that belong to nothing.
 """
 
 import functools
@@ -20,10 +21,16 @@ from profilers.subject import Subject
 from search_space.arch_json import arch_from_json
 from search_space.counts import count_block
 from search_space.errors import UsageError
-from search_space.specs import SPEC_KINDS, BlockSpec, spec_from_key, spec_key
+from search_space.specs import SPEC_KINDS, BlockSpec, TransformerSpec, spec_from_key, spec_key
 
 MAX_LINES = 2_000_000  # a space of 10,000 blocks, measured 28 times each, has 300,000
+MAX_BLOCK_WORK = 2**50
+"""Of a block: its multiply-accumulates, and the bytes of its weights and of what enters and leaves it. The largest of
+`snapgen` has 2**39."""
+MAX_BLOCK_DEPTH = 100
+"""Transformers that follow each other in one block; SDXL has ten."""
 
+_MAY_BE_ZERO = ("skip_channels", "context_width", "context_length", "pooled_text_width", "norm_groups")
 _SpecNumber = Annotated[int, Field(ge=0, le=2**20)]
 _Fact = Word | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | bool | None
 
@@ -112,10 +119,14 @@ def _spec(text: str) -> BlockSpec:
     spec = spec_from_key(text)
     fields = {name: getattr(spec, name) for name in type(spec).__dataclass_fields__ if name != "kind"}
     _adapters()[type(spec)].validate_json(json.dumps(fields), strict=True)
-    try:
-        count_block(spec)
-    except ZeroDivisionError:
-        raise _LineError("a block without heads") from None
+    zeros = [name for name, value in fields.items() if value == 0 and type(value) is int and name not in _MAY_BE_ZERO]
+    if zeros:
+        raise _LineError(f"a block whose {zeros[0]} is 0")
+    if isinstance(spec, TransformerSpec) and (spec.depth > MAX_BLOCK_DEPTH or spec.head_dim == 0):
+        raise _LineError(f"a block with more heads than channels, or of more than {MAX_BLOCK_DEPTH} transformers")
+    counts = count_block(spec)
+    if max(counts.macs, counts.weight_bytes, counts.activation_bytes) > MAX_BLOCK_WORK:
+        raise _LineError("a block that no device could run")
     return spec
 
 

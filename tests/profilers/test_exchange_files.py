@@ -21,6 +21,9 @@ from profilers.exchange_records import LatencyExport
 from profilers.load_report import LoadReport
 from profilers.subject import Subject
 from search_space.errors import SnapNASError, UsageError
+from search_space.space import reachable_specs
+from search_space.spaces import search_space
+from search_space.specs import BlockSpec, ConvSpec, NormOutSpec, TimeEmbeddingSpec, TransformerSpec
 from tests.profilers.exports import SUBJECTS, latency_exports, small_export
 
 DEVICE = Device(
@@ -33,6 +36,7 @@ DEVICE = Device(
     threads=1,
 )
 SMALL = small_export(DEVICE)
+TRANSFORMER = next(spec for spec in reachable_specs(search_space("tiny")) if isinstance(spec, TransformerSpec))
 
 every_format = pytest.mark.parametrize("name", ["table.parquet", "table.csv"])
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -54,6 +58,11 @@ def csv_with(path: Path, edit: Callable[[list[dict[str, str]]], None]) -> Path:
 def cell(index: int, column: str, value: str) -> Callable[[list[dict[str, str]]], None]:
     """Lines of the small export: 0 device, 1 campaign, 2 and 3 rows, from 4 samples."""
     return lambda lines: lines[index].update({column: value})
+
+
+def transformer(**changes: int) -> TransformerSpec:
+    """A small one, but for some of its numbers."""
+    return dataclasses.replace(TRANSFORMER, **changes)
 
 
 def complaint(path: Path) -> str:
@@ -219,6 +228,31 @@ def test_a_block_that_is_no_block_is_refused(tmp_path: Path, change: Callable[[s
     with pytest.raises(UsageError, match="line 4, a row") as caught:
         read_export(tmp_path / "table.csv")
     assert len(str(caught.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (ConvSpec(in_channels=0, out_channels=8, size=8), "a block whose in_channels is 0"),
+        (ConvSpec(in_channels=8, out_channels=8, size=0), "a block whose size is 0"),
+        (ConvSpec(in_channels=8, out_channels=8, size=8, kernel=0), "a block whose kernel is 0"),
+        (TimeEmbeddingSpec(in_width=8, out_width=0), "a block whose out_width is 0"),
+        (ConvSpec(in_channels=2**20, out_channels=2**20, size=2**20, kernel=2**20), "no device could run"),
+        (NormOutSpec(channels=2**20, size=2**20, norm_groups=1), "no device could run"),
+        (transformer(depth=0), "a block whose depth is 0"),
+        (transformer(depth=2**20), "more than 100 transformers"),
+        (transformer(num_heads=2**20), "more heads than channels"),
+    ],
+)
+def test_a_block_that_would_spoil_every_guess_of_its_device_is_refused(
+    tmp_path: Path, spec: BlockSpec, words: str
+) -> None:
+    subject = Subject.of_block(spec)
+    row = dataclasses.replace(SMALL.rows[0], text=subject.text, subject_id=subject.subject_id)
+    write_export(dataclasses.replace(SMALL, rows=(row,), samples=()), tmp_path / "table.csv")
+    message = complaint(tmp_path / "table.csv")
+    assert message.startswith("line 4, a row: ")
+    assert words in message.splitlines()[0]
 
 
 commanding = pytest.mark.parametrize("letter", ["\x1b", "\x00", "\u202e"])
