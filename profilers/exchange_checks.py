@@ -2,8 +2,8 @@
 
 `checked_export` refuses what a table of ours cannot have written: a cell in a column that its kind of line does not
 have, a device whose id is not the hash of its record, a block that is not spelled as `spec_key` spells it or that no
-device could run, which would spoil every guess of its device, text that a terminal would obey, samples that are not finite
-and above zero, or that belong to nothing.
+device could run, which would spoil every guess of its device, text that a terminal would obey, samples that are not
+finite and above zero, or that belong to nothing.
 """
 
 import functools
