@@ -172,7 +172,7 @@ class BlockLatencies:
     @classmethod
     def of_space(cls, space: SearchSpace, table: LatencyTable, device: Device, *, interpolate: bool = False) -> Self:
         """Reads every block of a search space, and what whole networks of it taught."""
-        correction = table.corrections(device, interpolate=interpolate).get(space.name)
+        correction = space_correction(space, table, device, interpolate=interpolate)
         return cls.read(reachable_specs(space), table, device, correction=correction, interpolate=interpolate)
 
     def estimate(self, arch: ArchConfig) -> LatencyEstimate:
@@ -278,6 +278,8 @@ def estimate(
     specs = dict.fromkeys(block.spec for block in placed)
     corrections = table.corrections(device, source=source, interpolate=interpolate)
     correction = next((found for space, found in corrections.items() if _is_of(arch, space)), None)
+    if correction is not None and correction.num_guessed:
+        correction = space_correction(search_space(correction.space), table, device, interpolate=interpolate)
     if source is not None and correction is None:
         only = f" for this network, only for those of {', '.join(corrections)}" if corrections else ""
         raise UsageError(
@@ -286,6 +288,19 @@ def estimate(
         )
     blocks = BlockLatencies.read(specs, table, device, correction=correction, interpolate=interpolate, source=source)
     return blocks.estimate_placed(placed)
+
+
+def space_correction(
+    space: SearchSpace, table: LatencyTable, device: Device, *, interpolate: bool
+) -> Correction | None:
+    """What sums of the space's blocks are corrected by.
+
+    A correction that was fitted on guessed blocks has learnt their errors, so it is left out once no block is missing.
+    """
+    correction = table.corrections(device, interpolate=interpolate).get(space.name)
+    if correction is not None and correction.num_guessed and not table.coverage(reachable_specs(space), device).missing:
+        return None
+    return correction
 
 
 def _is_of(arch: ArchConfig, space: str) -> bool:

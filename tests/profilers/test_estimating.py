@@ -8,11 +8,11 @@ from sqlalchemy import Engine
 
 from profilers.backends.exact import ExactBackend, exact_latency_ms
 from profilers.campaign import run_campaign
-from profilers.estimating import CannotRunError, MissingLatencyError, estimate
+from profilers.estimating import BlockLatencies, CannotRunError, MissingLatencyError, estimate
 from profilers.latency_table import LatencyTable
 from profilers.protocol import Protocol
 from profilers.subject import Subject
-from search_space.space import random_arch
+from search_space.space import random_arch, reachable_specs
 from search_space.spaces import search_space
 from search_space.walk import block_specs, walk
 from tests.profilers.corrections import one_scale
@@ -116,6 +116,15 @@ def test_a_correction_fitted_on_guesses_is_used_where_blocks_are_guessed(table: 
     assert "3 of whose blocks were guessed" in correction.describe()
     assert estimate(ARCH, table, DEVICE) == plain
     assert estimate(ARCH, table, DEVICE, interpolate=True).latency_ms == pytest.approx(2 * plain.latency_ms)
+
+
+def test_a_correction_fitted_on_guesses_is_left_out_once_no_block_is_missing(table: LatencyTable) -> None:
+    space, plain = search_space("tiny"), estimate(ARCH, table, DEVICE)
+    table.set_correction(DEVICE, one_scale(2.0, num_guessed=3))
+    for spec in table.coverage(reachable_specs(space), DEVICE).missing:
+        table.fail(DEVICE, Subject.of_block(spec), reason="it hung")
+    assert BlockLatencies.of_space(space, table, DEVICE, interpolate=True).correction is None
+    assert estimate(ARCH, table, DEVICE, interpolate=True) == plain
 
 
 def test_interval_adds_up_the_blocks_variances(table: LatencyTable, sqlite_engine: Engine) -> None:
