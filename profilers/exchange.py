@@ -6,7 +6,7 @@ that is here with other samples stops the import, all of it, unless the user ask
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy
@@ -27,7 +27,7 @@ from profilers.latency_rows import insert_or_ignore
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Sample, measurement_of
 from profilers.storage import snapshot_session
-from profilers.tables import CampaignRow, DeviceRow, LatencyRow, SampleRow
+from profilers.tables import CampaignRow, CorrectionRow, DeviceRow, LatencyRow, SampleRow
 from search_space.errors import UsageError
 
 _SAMPLE_FIELDS = tuple(field.name for field in dataclasses.fields(Sample))
@@ -153,11 +153,26 @@ def import_table(engine: Engine, export: LatencyExport, *, replace: bool = False
         UsageError: Rows are here with other samples, and `replace` is not given.
     """
     LatencyTable(engine)  # makes the tables, or refuses those of another version
+    samples: dict[tuple[str, str], list[Sample]] = {(line.device_id, line.subject_id): [] for line in export.rows}
+    for line in export.samples:
+        samples[line.device_id, line.subject_id].append(line.sample)
+    # Before the database is locked, for ten thousand medians take a minute.
+    derived = {
+        (line.device_id, line.subject_id): _latency_row(line, samples[line.device_id, line.subject_id])
+        for line in export.rows
+    }
     with snapshot_session(engine) as session:
-        return tuple(_import_version(session, device_line, export, replace=replace) for device_line in export.devices)
+        return tuple(_import_version(session, line, export, derived, replace=replace) for line in export.devices)
 
 
-def _import_version(session: Session, device_line: DeviceLine, export: LatencyExport, *, replace: bool) -> ImportReport:
+def _import_version(
+    session: Session,
+    device_line: DeviceLine,
+    export: LatencyExport,
+    derived: Mapping[tuple[str, str], LatencyRow],
+    *,
+    replace: bool,
+) -> ImportReport:
     device, device_id = Device.from_json(device_line.document), device_line.device_id
     insert = insert_or_ignore(session.get_bind().engine, DeviceRow)
     session.execute(insert.values(device_id=device_id, name=device.name, record=device_line.document))
@@ -176,11 +191,13 @@ def _import_version(session: Session, device_line: DeviceLine, export: LatencyEx
             fix="--replace drops those that are here; without it nothing was imported",
         )
     _drop(session, device_id, conflicts)
-    if device_line.sentinel_ms is not None:
+    if device_line.sentinel_ms not in (None, own.devices[0].sentinel_ms):
         session.get_one(DeviceRow, device_id).sentinel_ms = device_line.sentinel_ms
-    new = [line for subject_id, line in rows.items() if subject_id not in known]
+        is_of_device = (CorrectionRow.device_id == device_id) | (CorrectionRow.source_id == device_id)
+        session.execute(delete(CorrectionRow).where(is_of_device))  # their overhead is milliseconds of the old sentinel
+    new = [derived[device_id, subject_id] for subject_id in rows if subject_id not in known]
     campaigns = [line for line in export.campaigns if line.device_id == device_id]
-    _add(session, new, {line.subject_id: samples[line.subject_id] for line in new}, campaigns)
+    _add(session, new, {row.subject_id: samples[row.subject_id] for row in new}, campaigns)
     return ImportReport(
         device=device,
         num_added=len(new) - len(conflicts & rows.keys()),
@@ -232,7 +249,7 @@ def _drop(session: Session, device_id: str, subject_ids: set[str]) -> None:
 
 def _add(
     session: Session,
-    rows: Sequence[RowLine],
+    rows: Sequence[LatencyRow],
     samples: dict[str, list[SampleLine]],
     campaigns: Sequence[CampaignLine],
 ) -> None:
@@ -248,8 +265,7 @@ def _add(
         for line in sorted(campaigns, key=lambda line: line.campaign)
         if line.campaign in used
     }
-    latency_rows = [_latency_row(line, [sample.sample for sample in samples[line.subject_id]]) for line in rows]
-    session.add_all([*campaign_rows.values(), *latency_rows])
+    session.add_all([*campaign_rows.values(), *rows])
     session.flush()
     values = [
         {
@@ -257,7 +273,7 @@ def _add(
             "campaign_id": campaign_rows[line.campaign].campaign_id,
             **dataclasses.asdict(line.sample),
         }
-        for row in latency_rows
+        for row in rows
         for line in samples[row.subject_id]
     ]
     if values:

@@ -1,4 +1,6 @@
+import contextlib
 import dataclasses
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,12 @@ from profilers.exchange import export_device, import_table
 from profilers.exchange_files import read_export, write_export
 from profilers.exchange_records import LatencyExport
 from profilers.latency_table import LatencyTable
-from profilers.measurement import Sample
+from profilers.measurement import Measurement, Sample, measurement_of
 from profilers.storage import open_engine
 from profilers.subject import Subject
 from search_space.errors import UsageError
 from search_space.specs import BlockSpec, NormOutSpec
+from tests.profilers.corrections import one_scale
 from tests.profilers.exports import SUBJECTS, small_export
 
 
@@ -179,6 +182,38 @@ def test_rows_of_another_sentinel_do_not_join(engine: Engine, device: Device) ->
     (report,) = import_table(engine, other, replace=True)
     assert (report.num_added, report.num_known, report.num_replaced) == (0, 0, 2)
     assert export_device(engine, device.name) == other
+
+
+def test_another_sentinel_takes_the_corrections_with_it(
+    sqlite_engine: Engine, device: Device, absent_device: Device
+) -> None:
+    """Their overhead is absolute milliseconds, which are those of the old sentinel."""
+    table, own, transferred = LatencyTable(sqlite_engine), one_scale(1.1), one_scale(1.2)
+    import_table(sqlite_engine, small_export(device, sentinel_ms=0.5))
+    table.add_device(absent_device)
+    table.set_correction(device, own)
+    table.set_correction(absent_device, transferred, source=device)
+    table.set_correction(absent_device, own)
+    import_table(sqlite_engine, small_export(device, sentinel_ms=0.5))
+    assert table.corrections(device) == {"tiny": own}
+    import_table(sqlite_engine, small_export(device, sentinel_ms=0.6), replace=True)
+    assert table.corrections(device) == table.corrections(absent_device, source=device) == {}
+    assert table.corrections(absent_device) == {"tiny": own}
+
+
+def test_others_can_write_while_an_import_derives_medians(
+    sqlite_engine: Engine, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LatencyTable(sqlite_engine)
+
+    def measurement_while_others_write(samples: list[Sample]) -> Measurement:
+        with contextlib.closing(sqlite3.connect(str(sqlite_engine.url.database), timeout=0)) as other_process:
+            other_process.execute("BEGIN IMMEDIATE")
+        return measurement_of(samples)
+
+    monkeypatch.setattr("profilers.exchange.measurement_of", measurement_while_others_write)
+    (report,) = import_table(sqlite_engine, small_export(device))
+    assert report.num_added == 2
 
 
 def test_rows_of_another_version_stay_apart(engine: Engine, device: Device) -> None:
