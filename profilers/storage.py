@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import sqlalchemy
 from sqlalchemy import Engine, MetaData, event
@@ -70,6 +71,27 @@ def display_url(url: str | URL) -> str:
     return parsed_url.set(query={}).render_as_string(hide_password=True)  # a query may hold a password as well
 
 
+def copy_sqlite_file(url: URL, copy: Path) -> None:
+    """Copies a SQLite database that may be in use: one state of it, whatever others write meanwhile.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    path = _sqlite_path(url)
+    assert path is not None
+    # Where no write-ahead log is nobody uses the database, and a reader that knows so does not make one.
+    is_in_use = path.with_name(f"{path.name}-wal").exists()
+    uri = f"file:{quote(str(path))}?mode=ro{'' if is_in_use else '&immutable=1'}"
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(uri, timeout=BUSY_TIMEOUT_S, uri=True)) as source,
+            contextlib.closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+    except sqlite3.Error as error:
+        raise _storage_error(url, error) from error
+
+
 @contextlib.contextmanager
 def snapshot_session(engine: Engine) -> Iterator[Session]:
     """A session in one transaction that sees one state of the database, whatever others write meanwhile."""
@@ -128,7 +150,8 @@ def _sqlite_path(url: URL) -> Path | None:
     """The database file, or None for a database in memory."""
     if url.database in (None, "", ":memory:"):
         return None
-    return Path(str(url.database).removeprefix("file:"))
+    database = str(url.database)
+    return Path(unquote(database.removeprefix("file:")) if database.startswith("file:") else database)
 
 
 def _sqlite_engine(url: URL, *, read_only: bool) -> Engine:
@@ -136,7 +159,7 @@ def _sqlite_engine(url: URL, *, read_only: bool) -> Engine:
     if read_only:
         if path is None or not path.is_file():
             raise StorageError(f"there is no database at {display_url(url)}", fix="python -m studies.run makes one")
-        url = url.set(database=f"file:{path}", query={"mode": "ro", "uri": "true"})
+        url = url.set(database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"})
     elif path is not None:
         _prepare_sqlite_file(path, url)
     engine = sqlalchemy.create_engine(

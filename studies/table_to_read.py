@@ -1,7 +1,6 @@
 """The latency table of a workspace, for looking only: no file and no table is made, or left behind."""
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import sqlalchemy
 from sqlalchemy import Engine
 
 from profilers.latency_table import LatencyTable
-from profilers.storage import normalised_url, open_engine
+from profilers.storage import copy_sqlite_file, normalised_url, open_engine
 from profilers.tables import SchemaVersion
 
 
@@ -33,10 +32,9 @@ def _engine_to_read(storage_url: str, stack: contextlib.ExitStack) -> Engine | N
         return None
     # A copy: even a reader of SQLite's write-ahead log leaves files beside the database.
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="snapnas-reading-"))
-    for file in path.parent.glob(f"{path.name}*"):
-        if file.name in (path.name, f"{path.name}-wal"):
-            shutil.copy(file, folder)
-    engine = open_engine(f"sqlite:///{Path(folder) / path.name}")
+    copy = Path(folder) / "copy.db"
+    copy_sqlite_file(url, copy)
+    engine = open_engine(f"sqlite:///{copy}")
     stack.callback(engine.dispose)
     return engine
 

@@ -2,6 +2,7 @@ import multiprocessing
 import multiprocessing.synchronize
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import sqlalchemy
@@ -68,6 +69,15 @@ def test_read_only_does_not_create_a_file(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="no database"):
         open_engine(f"sqlite:///{tmp_path / 'absent.db'}", read_only=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_read_only_opens_a_file_whose_name_means_something_in_a_uri(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/{quote('a#b?%41.db')}"
+    LatencyTable(open_engine(url))
+    reader = open_engine(url, read_only=True)
+    assert LatencyTable(reader).devices() == ()
+    assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {"a#b?%41"}
+    reader.dispose()
 
 
 def test_read_only_without_a_latency_table_says_how_to_get_one(tmp_path: Path) -> None:
