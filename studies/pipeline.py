@@ -23,7 +23,7 @@ from profilers.measuring import measure_network, measure_space, require_known
 from profilers.storage import display_url, open_engine
 from profilers.subject import Subject
 from search_space.arch import ArchConfig
-from search_space.errors import NoFeasibleTrialError, UsageError
+from search_space.errors import NoFeasibleTrialError, SnapNASError, StorageError, UsageError
 from search_space.progress import progress
 from search_space.space import SearchSpace, random_arch, reachable_specs
 from studies.config import LatencyBudget, LatencyLimit, LatencyQuantile, StudyConfig
@@ -77,7 +77,7 @@ class StudyOutcome:
     winner: TrialRecord
     """What was chosen."""
     measured_latency_ms: float | None
-    """Of the whole winner, really run on the device; None if the device is not here, or is a formula."""
+    """Of the whole winner, really run on the device; None if the device is not here, cannot run it, or is a formula."""
     scores: Mapping[str, float]
     """Of the trained winner on held-out data; empty before the training."""
     exported: Mapping[str, Path]
@@ -275,10 +275,16 @@ def _finish(
 
 
 def _measured_latency_ms(arch: ArchConfig, found: FoundDevice, engine: Engine) -> float | None:
-    """Of a whole network: measured now if the device is here, or else by whoever had it."""
+    """Of a whole network: measured now if the device is here, or else by whoever had it; None if it cannot run."""
     if found.device.is_estimate:
         return None
     if found.is_here:
-        return measure_network(arch, found.device.name, engine).median_ms
+        try:
+            return measure_network(arch, found.device.name, engine).median_ms
+        except StorageError:
+            raise
+        except SnapNASError as error:  # the search is done, and its winner can still be trained and exported
+            logger.warning("the winner as a whole stays unmeasured: %s", error)
+            return None
     measurement = LatencyTable(engine).measurement(found.device, Subject.of_network(arch))
     return None if measurement is None else measurement.median_ms
