@@ -43,7 +43,7 @@ class OtherVersion:
     differences: tuple[str, ...]
     """The fields in which the two differ, each with both values."""
     num_finished: int
-    """Blocks of the space that are finished there."""
+    """Blocks of the space that have a latency there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +121,8 @@ def _coverage(
     is_here: bool,
 ) -> DeviceCoverage:
     own = _finished(specs, table, device)
-    of_others = {other: _finished(specs, table, other) for other in others}
-    elsewhere = {spec for finished in of_others.values() for spec in finished}
+    of_others = {other: table.coverage(specs, other).known for other in others}
+    elsewhere = {spec for known in of_others.values() for spec in known}
     holdings: dict[BlockSpec, Holding] = {
         spec: own.get(spec, "stale" if spec in elsewhere else "missing") for spec in specs
     }
@@ -132,8 +132,8 @@ def _coverage(
         is_here=is_here,
         holdings=holdings,
         other_versions=tuple(
-            OtherVersion(device=other, differences=_differences(device, other), num_finished=len(finished))
-            for other, finished in of_others.items()
+            OtherVersion(device=other, differences=_differences(device, other), num_finished=len(known))
+            for other, known in of_others.items()
         ),
         loading=tuple(table.load_reports(device, map(Subject.of_block, specs)).values()),
     )

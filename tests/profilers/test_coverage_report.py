@@ -39,6 +39,7 @@ def test_every_block_is_in_one_group_and_another_version_makes_it_stale(
     table.fail(now, Subject.of_block(broken), reason="no such operator")
     measure(table, before, stale, *[1.0] * 6)
     measure(table, before, steady, *[9.0] * 6)
+    table.fail(before, Subject.of_block(absent), reason="no such operator")
 
     (coverage,) = device_coverages(specs, table, space_name="small", device_name="exact")
     assert (coverage.device, coverage.is_here) == (now, True)
