@@ -125,6 +125,8 @@ def _import(results: Path, folder: Path, options: BundleOptions) -> None:
     imported = import_results(results, folder, open_engine(options.storage))
     for device_name, num_samples in imported.num_new_samples.items():
         print(f"{device_name}: {num_samples} new samples in {display_url(options.storage)}", file=sys.stderr)
+    if imported.num_failed:
+        print(f"models that could not run there: {imported.num_failed}", file=sys.stderr)
     if options.json:
         command_line.print_json({"num_new_samples": imported.num_new_samples, "num_failed": imported.num_failed})
 

@@ -214,7 +214,7 @@ class Imported:
     num_new_samples: dict[str, int]
     """By device name; 0 where all of them were known."""
     num_failed: int
-    """Models that the device could not run."""
+    """Models that the device could not run; a model on other compute units counts again."""
 
 
 def import_results(path: Path, bundle_folder: Path, engine: Engine) -> Imported:
@@ -307,7 +307,8 @@ class _Importing:
             self._table.add_samples(self._device, new, campaign_id=campaign_id)
         enough = [subject for subject in found if len(found[subject]) >= self._manifest.protocol.min_rounds]
         records = self._table.records(self._device, enough)
-        if num_new or not all(record.is_settled for record in records.values()):  # an import was killed here
+        if num_new or not all(record.is_settled and record.has_latency for record in records.values()):
+            # without new samples: an import was killed here, or another file's failure stands in their place
             self._table.settle(self._device, enough)
             self._table.mark_settled(self._device, enough)
         if campaign_id is not None:
@@ -328,10 +329,17 @@ class _Importing:
         self._table.add_load_reports(self._device, reports)
 
     def add_failures(self, failures: Iterable[FailureEntry]) -> int:
+        """Records what failed and has no latency; returns how many those are.
+
+        A model with enough samples runs on this device: its failure was chance, or another file's, and files come in
+        any order.
+        """
         reasons = {self._subjects[entry.model]: entry.reason for entry in failures}
-        for subject, reason in reasons.items():
-            self._table.fail(self._device, subject, reason=reason)
-        return len(reasons)
+        records = self._table.records(self._device, reasons)
+        failed = [subject for subject in reasons if subject not in records or not records[subject].has_latency]
+        for subject in failed:
+            self._table.fail(self._device, subject, reason=reasons[subject])
+        return len(failed)
 
     def _samples(self, rounds: list[RoundEntry]) -> dict[Subject, list[Sample]]:
         """Every sample with the sentinel's drift around it."""

@@ -1,6 +1,7 @@
 """What comes back is believed only as far as it fits the bundle, and counts once."""
 
 import json
+import shutil
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,8 @@ from sqlalchemy.orm import Session
 
 from profilers.backends.core_ml import CoreMLOptions, core_ml_device
 from profilers.backends.exact import exact_latency_ms
+from profilers.bundle import BundleOptions
+from profilers.bundle import bundle as bundle_command
 from profilers.bundling.manifest import Manifest, read_document
 from profilers.bundling.results import Imported, import_results
 from profilers.bundling.run_bundle import Machine
@@ -112,6 +115,47 @@ def test_a_failed_model_is_a_failed_row(results: Path, bundle: Path, sqlite_engi
     assert import_results(results, bundle, sqlite_engine).num_failed == 1
     device = core_ml_device(Machine(**MACHINE), CoreMLOptions())
     assert LatencyTable(sqlite_engine).records(device, [model.subject])[model.subject].status == "failed"
+
+
+@pytest.fixture
+def failed_results(written_bundle: Path, tmp_path: Path) -> Path:
+    """What the same Mac gave another time, when the first model could not be loaded."""
+    bundle = shutil.copytree(written_bundle, tmp_path / "another_time")
+    first = _manifest(bundle).models[0]
+
+    def load(name: str) -> PretendRunner:
+        if name == first.model_id:
+            raise RuntimeError("too little memory")
+        return PretendRunner(0.003)
+
+    return pretend_to_measure(bundle, load)
+
+
+@pytest.mark.parametrize("order", ["mf", "fmf"])
+def test_a_failure_takes_no_latency_away_whatever_comes_first(
+    order: str, results: Path, failed_results: Path, bundle: Path, sqlite_engine: Engine
+) -> None:
+    files = {"m": results, "f": failed_results}
+    num_failed = [import_results(files[name], bundle, sqlite_engine).num_failed for name in order]
+    assert num_failed == ([0, 0] if order == "mf" else [1, 0, 0])
+    subject, table = _manifest(bundle).models[0].subject, LatencyTable(sqlite_engine)
+    assert table.records(DEVICE, [subject])[subject].has_latency
+
+
+def test_a_latency_that_a_failure_has_hidden_comes_back(results: Path, bundle: Path, sqlite_engine: Engine) -> None:
+    import_results(results, bundle, sqlite_engine)
+    subject, table = _manifest(bundle).models[0].subject, LatencyTable(sqlite_engine)
+    table.fail(DEVICE, subject, reason="as an earlier version left it")
+    import_results(results, bundle, sqlite_engine)
+    assert table.records(DEVICE, [subject])[subject].has_latency
+
+
+def test_the_command_says_how_many_failed(
+    failed_results: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = f"sqlite:///{tmp_path / 'command.db'}"
+    bundle_command(BundleOptions(out=str(bundle), import_results=str(failed_results), storage=storage))
+    assert "could not run there: 1" in capsys.readouterr().err
 
 
 def test_models_that_all_break_in_a_round_are_failed_rows(bundle: Path, sqlite_engine: Engine) -> None:
