@@ -2,18 +2,21 @@
 
 A model's file appears under its name only when it has been converted, checked and packed, so a run that is killed and
 repeated converts nothing twice, and a folder with blocks can be given networks later. Conversion is the slow part: a
-second of one core for a small block, most of it in coremltools' passes. It runs in as many processes as are asked for.
+second of one core for a small block, most of it in coremltools' passes. It runs in as many processes as are asked for,
+and a model that kills such a process, as a large one does that finds no memory, is a failure like any other.
 """
 
+import contextlib
 import itertools
 import shutil
-import tempfile
+import signal
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from profilers.block_places import telling_order
@@ -38,7 +41,8 @@ from profilers.needed_memory import counts_of
 from profilers.preparing import full_disk_error
 from profilers.sentinel import SENTINEL
 from profilers.subject import Subject
-from search_space.errors import UsageError
+from profilers.temporary_folder import inherited_folder
+from search_space.errors import SnapNASError, UsageError
 from search_space.progress import progress
 from search_space.space import distinct_archs, reachable_specs
 from search_space.spaces import search_space
@@ -47,6 +51,7 @@ from search_space.specs import BlockSpec
 MODELS_FOLDER = "models"
 _BYTES_PER_NUMBER = 2  # float16
 _CONVERSIONS_PER_PROCESS = 200  # then a fresh one takes over: the converter keeps some memory of every model
+_DIED = "the process that converted it died, perhaps for lack of memory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +82,7 @@ def write_bundle(
     units: Sequence[Units],
     max_blocks: int | None = None,
     num_networks: int = 0,
-    num_processes: int = 1,
+    num_processes: int = 0,
 ) -> WrittenBundle:
     """Writes the bundle of a space, or what is missing of it.
 
@@ -88,7 +93,7 @@ def write_bundle(
         units: The compute units that the Mac is asked to measure on.
         max_blocks: Only so many blocks, of every kind some; None: all.
         num_networks: Whole networks beside them, those that `profilers.check` draws as well.
-        num_processes: Models that are converted at once.
+        num_processes: Models that are converted at once, each by a process that it may kill; 0 converts in this one.
     """
     start_s = time.monotonic()
     job = Job(
@@ -155,6 +160,11 @@ def _convert_all(
     with progress("converting to Core ML", total=total, unit="model", completed=num_done) as bar:
         for failure in _outcomes(subjects, folder, layout=layout, num_processes=num_processes):
             if failure is not None:
+                if failure.subject == SENTINEL:
+                    raise SnapNASError(
+                        f"the sentinel, which every bundle needs, did not convert: {failure.reason}",
+                        fix="the same command tries again; what is converted stays",
+                    )
                 failures.append(failure)
             bar.advance(1, note=f"{len(failures)} failed" if failures else "")
     return failures
@@ -163,19 +173,51 @@ def _convert_all(
 def _outcomes(
     subjects: Sequence[Subject], folder: Path, *, layout: Layout, num_processes: int
 ) -> Iterator[FailedModel | None]:
-    if num_processes == 1:
+    if num_processes == 0:
         for subject in subjects:
             yield _convert(subject, folder, layout)
         return
-    with ProcessPoolExecutor(
-        num_processes, mp_context=get_context("spawn"), max_tasks_per_child=_CONVERSIONS_PER_PROCESS
-    ) as pool:
-        futures = [pool.submit(_convert, subject, folder, layout) for subject in subjects]
-        try:
+    left = list(subjects)
+    while left:
+        with _pool(num_processes) as pool, contextlib.suppress(BrokenProcessPool):  # also while they are handed over
+            futures = {pool.submit(_convert, subject, folder, layout): subject for subject in left}
             for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+                if not isinstance(future.exception(), BrokenProcessPool):
+                    left.remove(futures[future])
+                    yield future.result()
+        # Models begin in their order, so what a process died of is among the first that are left.
+        suspects, left = left[:num_processes], left[num_processes:]
+        for subject in suspects:
+            yield _convert_alone(subject, folder, layout)
+
+
+@contextlib.contextmanager
+def _pool(num_processes: int) -> Iterator[Executor]:
+    """Processes that convert. An exception, such as Ctrl-C, ends them at once: a network takes minutes."""
+    pool = ProcessPoolExecutor(
+        num_processes,
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_DFL),  # which arrives there as well, and is not theirs to report
+        max_tasks_per_child=_CONVERSIONS_PER_PROCESS,
+    )
+    try:
+        yield pool
+    except BaseException:
+        for process in active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _convert_alone(subject: Subject, folder: Path, layout: Layout) -> FailedModel | None:
+    """Converts one model with a process to itself, and as much memory as it can have here."""
+    with _pool(1) as pool:
+        try:
+            return pool.submit(_convert, subject, folder, layout).result()
+        except BrokenProcessPool:
+            return FailedModel(subject=subject, reason=_DIED)
 
 
 def _convert(subject: Subject, folder: Path, layout: Layout) -> FailedModel | None:
@@ -183,8 +225,8 @@ def _convert(subject: Subject, folder: Path, layout: Layout) -> FailedModel | No
     from profilers.backends.torch_modules import one_thread
     from profilers.bundling.models import check_model, write_model
 
-    with tempfile.TemporaryDirectory(prefix="snapnas-converting-") as workplace, one_thread():
-        package = Path(workplace) / f"{subject.subject_id}.mlpackage"
+    with inherited_folder("snapnas-converting-", work="") as workplace, one_thread():
+        package = workplace / f"{subject.subject_id}.mlpackage"
         try:
             write_model(subject, package, layout=layout)
             check_model(subject, read_core_ml(package), layout=layout)
