@@ -43,7 +43,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 SCHEMA_VERSION = 2
 UNITS = ("all", "cpu_only", "cpu_and_gpu", "cpu_and_ne")
@@ -204,7 +204,6 @@ def _measure_bundle(
     unit_names: Sequence[str],
 ) -> None:
     machine = this_machine(options.connected or "mac")
-    remote = connected_device(options.connected, options.team, events) if options.connected else None
     read_thermal = unknown_thermal_state if options.connected else mac_thermal_state
     rules = Rules(**manifest["protocol"])
     results_path = folder / options.results
@@ -216,7 +215,8 @@ def _measure_bundle(
     journal = Journal(results_path.with_name(f"{results_path.name}.partial"), header)
     sizes = {model["model_id"]: model["weight_bytes"] for model in manifest["models"]}
     sentinel_id = manifest["sentinel"]["model_id"]
-    try:
+    try:  # the app is started on the device only when no other process measures there
+        remote = connected_device(options.connected, options.team, events) if options.connected else None
         for units in unit_names:
 
             def load(model_id: str, units: str = units) -> Runner:
@@ -447,17 +447,17 @@ class Journal:
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self._header = dict(header)
-        self._entries: list[dict[str, Any]] = []
-        content = path.read_bytes() if path.is_file() else b""
+        self._file = open_alone(path)
+        content = self._file.read()
         *lines, torn = content.split(b"\n")
         documents = [json.loads(line) for line in lines]
         if documents and documents[0] != self._header:
+            self._file.close()
             raise BundleError(
                 f"{path.name} was measured on another machine, or with another bundle\n"
                 "fix: give another name with --results"
             )
         self._entries = [entry for entry in documents[1:] if entry["kind"] not in ("begin", "death", "end")]
-        self._file = path.open("ab")
         self._file.truncate(len(content) - len(torn))  # a torn line is where an earlier run was killed
         if not documents:
             self._append(self._header)
@@ -516,6 +516,28 @@ class Journal:
         self._file.flush()
         if sync:
             os.fsync(self._file.fileno())
+
+
+def open_alone(path: Path) -> BinaryIO:
+    """Opens a file to read it and append to it, for one process at a time.
+
+    Raises:
+        BundleError: Another process has it open. Its last line is no death, and both would slow each other.
+    """
+    import fcntl  # which Windows lacks
+
+    file = path.open("a+b")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise BundleError(
+            f"another run_bundle.py writes {path.name}\n"
+            "allowed: one at a time, because two would slow each other\n"
+            "fix: wait until it has ended, or end it"
+        ) from None
+    file.seek(0)
+    return file
 
 
 # The machine: how hot it is, and what else it was doing.

@@ -239,6 +239,19 @@ def test_a_model_that_kills_the_process_twice_is_not_tried_again(tmp_path: Path)
     resumed.close()
 
 
+def test_a_living_run_is_not_taken_for_a_dead_one(tmp_path: Path) -> None:
+    living = Journal(tmp_path / "journal", HEADER)
+    for _ in range(3):
+        living.begin("all", "a")
+        with pytest.raises(BundleError, match="another run_bundle.py writes journal") as error:
+            Journal(tmp_path / "journal", HEADER)
+        assert str(error.value).count("\n") == 2
+    living.close()
+    resumed = Journal(tmp_path / "journal", HEADER)
+    assert resumed.failed("all") == set()
+    resumed.close()
+
+
 def test_a_model_that_hangs_ends_the_process_and_is_not_tried_a_third_time(tmp_path: Path) -> None:
     """Whether it hangs while it is loaded or, the next time, in a round."""
     hanging = f"""
