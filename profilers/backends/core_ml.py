@@ -100,7 +100,7 @@ class CoreMLBackend(AbstractBackend):
 @contextmanager
 def _on_macos() -> Iterator[None]:
     """Refuses every other system, and turns what the bundle's runner complains about into our own error."""
-    from profilers.bundling.run_bundle import BundleError
+    from profilers.bundling.run_bundle import BundleError, require_macos
 
     if sys.platform != "darwin":
         raise DeviceUnavailableError(
@@ -108,6 +108,7 @@ def _on_macos() -> Iterator[None]:
             fix=f"python -m profilers.bundle --device {BASE_NAME} writes a folder to run on a Mac",
         )
     try:
+        require_macos()
         yield
     except BundleError as error:
         raise DeviceUnavailableError(str(error)) from None

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Literal
 
 from profilers.backends.abstract import AbstractBackend, AbstractRunner, DeviceUnavailableError
 from profilers.backends.device_options import canonical_name, check_threads, did_you_mean
+from profilers.bundling.run_bundle import with_gpu_cores
 from profilers.defaults import DEFAULT_DEVICE
 from profilers.device import Device, host_hardware, host_macos, host_operating_system
 from profilers.graphics_card import ask_nvidia_smi
@@ -83,8 +84,7 @@ class OnnxRuntimeBackend(AbstractBackend):
         return Device(
             name=canonical_name(DEFAULT_DEVICE, self._options),
             backend="onnx_runtime",
-            # The processor launches a card's kernels, and leaves gaps where it is the slower one.
-            hardware=f"{self._card.name}, {host_hardware()}" if self._is_on_card else host_hardware(),
+            hardware=self._hardware,
             operating_system=host_macos() if self._provider == _CORE_ML else host_operating_system(),
             runtime=f"onnxruntime {onnxruntime.__version__} {self._provider}{arithmetic}",
             precision=self._options.precision,
@@ -102,6 +102,12 @@ class OnnxRuntimeBackend(AbstractBackend):
     def footprint(self) -> Footprint:
         """On a card the weights, and as much again: the arena doubles when it grows, and TensorRT builds a copy."""
         return Footprint(weight_copies=2 if self._is_on_card else Footprint.weight_copies, writes_scores=True)
+
+    @property
+    def _hardware(self) -> str:
+        if self._is_on_card:  # the processor launches a card's kernels, and leaves gaps where it is the slower one
+            return f"{self._card.name}, {host_hardware()}"
+        return with_gpu_cores(host_hardware()) if self._provider == _CORE_ML else host_hardware()
 
     @property
     def _is_on_card(self) -> bool:

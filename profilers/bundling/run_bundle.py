@@ -17,6 +17,16 @@ power cut. Then it is left out as failed. At the end, and after Ctrl-C, results.
 back to `python -m profilers.bundle --import results.json`. This is one long file because it travels alone.
 """
 
+import sys
+
+# Ahead of everything that an older one cannot read; Apple's own python3 is 3.9.
+if sys.version_info < (3, 11):  # noqa: UP036
+    sys.exit(
+        f"run_bundle.py was started with Python {sys.version_info[0]}.{sys.version_info[1]}\n"
+        "allowed: Python 3.11 or newer\n"
+        "fix: install it from python.org, then: python3.13 -m pip install coremltools numpy; python3.13 run_bundle.py"
+    )
+
 import argparse
 import asyncio
 import dataclasses
@@ -31,9 +41,7 @@ import os
 import platform
 import random
 import re
-import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -46,6 +54,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 SCHEMA_VERSION = 2
+MIN_MACOS = 14  # of the models, whose format is that of iOS 17
+PACKAGES = ("coremltools", "numpy")
 UNITS = ("all", "cpu_only", "cpu_and_gpu", "cpu_and_ne")
 
 MIN_WARM_UP_RUNS = 2
@@ -183,11 +193,35 @@ def file_sha256(path: Path) -> str:
 
 
 def require_macos() -> None:
+    """Looks whether the models can run here.
+
+    Raises:
+        BundleError: This is no Mac, or an old one, or a package is not installed.
+    """
     if sys.platform != "darwin":
         raise BundleError(
             f"Core ML runs models only on macOS, this is {platform.system()}\n"
             "fix: copy this folder to a Mac and run it there"
         )
+    version = macos_version()
+    if int(version.partition(".")[0]) < MIN_MACOS:
+        raise BundleError(
+            f"this is macOS {version}\nallowed: macOS {MIN_MACOS} or newer, which the models' format needs\n"
+            "fix: update macOS, or take another Mac"
+        )
+    for name in PACKAGES:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            raise BundleError(
+                f"{name} is not installed for {sys.executable}\n"
+                f"fix: {sys.executable} -m pip install {' '.join(PACKAGES)}"
+            ) from None
+
+
+def macos_version() -> str:
+    """As macOS says it itself; some builds of Python only say "10.16"."""
+    return _command("sw_vers", "-productVersion")
 
 
 def hide_torch() -> None:
@@ -567,7 +601,7 @@ def environment_facts(thermal: ThermalState) -> dict[str, Any]:
         "is_throttled": thermal.complaint is not None if thermal.sensors else None,
         "versions": {
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("coremltools", "numpy")},
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
         },
     }
 
@@ -664,14 +698,21 @@ def load_packed(archive_path: Path, *, units: str, remote: Any, num_loads: int, 
 def this_machine(target: str) -> Machine:
     """This Mac, or the iPhone or iPad on its cable, with the system's version but not its patch level."""
     if target == "mac":
-        hardware = ", ".join(_command("sysctl", "-n", name) for name in ("machdep.cpu.brand_string", "hw.model"))
-        system, system_version = "macOS", platform.mac_ver()[0]
+        processor, model = (_command("sysctl", "-n", name) for name in ("machdep.cpu.brand_string", "hw.model"))
+        hardware = with_gpu_cores(f"{processor}, {model}, {os.cpu_count()} cores")
+        system, system_version = "macOS", macos_version()
     else:
         properties = _connected_properties(target)
         hardware = ", ".join(properties["hardwareProperties"][name] for name in ("marketingName", "productType"))
         system, system_version = _SYSTEMS[target], properties["deviceProperties"]["osVersionNumber"]
     minor_version = ".".join(system_version.split(".")[:2])
     return Machine(target, hardware, f"{system} {minor_version}", importlib.metadata.version("coremltools"))
+
+
+def with_gpu_cores(hardware: str) -> str:
+    """Adds this Mac's GPU cores, which Macs of one name differ in: "..., 18 GPU cores". Intel's Macs do not tell."""
+    found = re.search(r'"gpu-core-count" = (\d+)', _command("ioreg", "-r", "-d", "1", "-c", "AGXAccelerator"))
+    return f"{hardware}, {found[1]} GPU cores" if found else hardware
 
 
 def connected_device(target: str, team: str, events: asyncio.Runner) -> Any:
@@ -712,11 +753,16 @@ def wait_for_slow_loads(remote_device: Any) -> None:
 
 def _connected_properties(target: str) -> dict[str, Any]:
     """What Xcode says of the first connected device of a type; coremltools reads it too, and drops the model's name."""
-    if shutil.which("xcrun") is None:
-        raise BundleError(f"measuring on an {target} needs Xcode\nfix: install Xcode and open it once")
     with tempfile.TemporaryDirectory(prefix="run-bundle-") as folder:
         path = Path(folder) / "devices.json"
-        _command("xcrun", "devicectl", "list", "devices", "--json-output", str(path))
+        try:
+            _command("xcrun", "devicectl", "list", "devices", "--json-output", str(path))
+        except subprocess.CalledProcessError as error:
+            reason = (error.stderr.strip() or str(error)).splitlines()[-1]
+            raise BundleError(
+                f"Xcode's devicectl does not look for the {target}: {reason[:200]}\n"
+                "fix: install Xcode, open it once, then: sudo xcode-select --switch /Applications/Xcode.app"
+            ) from error
         devices: list[dict[str, Any]] = json.loads(path.read_bytes())["result"]["devices"]
     for device in devices:
         is_connected = device["connectionProperties"].get("tunnelState") == "connected"

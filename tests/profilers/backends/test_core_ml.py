@@ -1,24 +1,27 @@
 """Core ML: models are prepared anywhere and run on macOS only; a name says what is chosen."""
 
 import dataclasses
+import json
 import mmap
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from deploy.to_core_ml import read_core_ml
 from profilers.backends.abstract import DeviceUnavailableError
 from profilers.backends.core_ml import CoreMLBackend, CoreMLOptions, _CoreMLRunner, core_ml_device
 from profilers.backends.device_options import read_options
 from profilers.bundling.models import check_model
-from profilers.bundling.run_bundle import Machine
+from profilers.bundling.results import MachineRecord
+from profilers.bundling.run_bundle import Machine, this_machine
 from profilers.subject import Subject
 from profilers.worker import SLOT_FORMAT, _Desk
 from search_space.errors import UsageError
 from search_space.specs import NormOutSpec
-from tests.profilers.bundling.conftest import PretendRunner
+from tests.profilers.bundling.conftest import PretendRunner, pretend_to_be_mac
 
 MACHINE = Machine("mac", "Apple M3 Pro, Mac15,7", "macOS 15.1", "9.0")
 SUBJECT = Subject.of_block(NormOutSpec(channels=8, size=8, norm_groups=4))
@@ -66,6 +69,31 @@ def test_a_worker_keeps_the_time_that_core_ml_took_to_load(monkeypatch: pytest.M
         desk = _Desk(CoreMLBackend(), slot_file)
         answer = desk.answer({"load": dataclasses.asdict(SUBJECT), "slot": 0, "path": "block"})
     assert answer["load_ms"] == PretendRunner(0.002).load_ms[0]
+
+
+def test_a_mac_is_one_device_with_a_checkout_and_with_a_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = set()
+    for num_cores, num_gpu_cores in ((8, 8), (8, 10), (10, 10)):
+        pretend_to_be_mac(monkeypatch, num_cores=num_cores, gpu=f'"gpu-core-count" = {num_gpu_cores}')
+        device = CoreMLBackend().device
+        assert device.hardware.endswith(f", {num_cores} cores, {num_gpu_cores} GPU cores")
+        sent = json.dumps(dataclasses.asdict(this_machine("mac")))
+        received = TypeAdapter(MachineRecord).validate_json(sent)
+        assert core_ml_device(Machine(**dataclasses.asdict(received)), CoreMLOptions()).device_id == device.device_id
+        ids.add(device.device_id)
+    assert len(ids) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "macos", "named"),
+    [(CoreMLOptions(target="iphone"), "15.1", "install Xcode"), (CoreMLOptions(), "13.6", "macOS 14 or newer")],
+)
+def test_what_a_mac_lacks_is_told(
+    options: CoreMLOptions, macos: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_to_be_mac(monkeypatch, macos=macos)
+    with pytest.raises(DeviceUnavailableError, match=named):
+        _ = CoreMLBackend(options).device
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="here Core ML runs")

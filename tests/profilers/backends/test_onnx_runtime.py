@@ -20,6 +20,7 @@ from search_space.space import random_arch
 from search_space.spaces import search_space
 from search_space.walk import block_specs
 from tests.profilers.backends.numbers import Array, reference, relative_error
+from tests.profilers.bundling.conftest import pretend_to_be_mac
 
 ARCH = random_arch(search_space("tiny"), 0)
 BLOCKS = {spec.kind: Subject.of_block(spec) for spec in block_specs(ARCH)}
@@ -122,14 +123,16 @@ def test_cards_are_counted_as_nvidia_smi_counts_them(
     assert sessions[0]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
-def test_macos_keys_the_rows_of_core_ml(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_macos_and_the_cores_of_the_graphics_processor_key_the_rows_of_core_ml(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CoreMLExecutionProvider"])
     devices = []
-    for macos in ("15.1", "26.0"):
+    for macos, num_gpu_cores in (("15.1", 8), ("26.0", 8), ("15.1", 10)):
         monkeypatch.setattr(platform, "mac_ver", lambda macos=macos: (macos, ("", "", ""), "arm64"))
+        pretend_to_be_mac(monkeypatch, gpu=f'"gpu-core-count" = {num_gpu_cores}')
         devices.append(open_backend("host-onnxruntime:provider=coreml").device)
     assert devices[0].operating_system == f"macOS 15.1 {platform.machine()}"
-    assert devices[0].device_id != devices[1].device_id
+    assert devices[0].hardware == f"{host_hardware()}, 8 GPU cores"
+    assert len({device.device_id for device in devices}) == 3
 
 
 @pytest.mark.usefixtures("graphics_card")
@@ -153,6 +156,7 @@ def test_a_provider_whose_arithmetic_nobody_knows_is_told_apart(
     provider: str, is_known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", onnxruntime.get_all_providers)
+    pretend_to_be_mac(monkeypatch)
     runtime = open_backend(f"host-onnxruntime:provider={provider}").device.runtime
     assert runtime.endswith("ExecutionProvider" if is_known else "which may compute in another number format")
 

@@ -1,18 +1,24 @@
 """A real bundle of two converted blocks, made once, and a Mac that pretends to run a bundle's models."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from profilers.backends import core_ml
+from profilers.bundling import run_bundle
 from profilers.bundling.run_bundle import Journal, Rules, ThermalState, file_sha256, measure
 from profilers.bundling.writing import write_bundle
 
 MACHINE = {
     "target": "mac",
-    "hardware": "Apple M3 Pro, Mac15,7",
+    "hardware": "Apple M3 Pro, Mac15,7, 12 cores, 18 GPU cores",
     "operating_system": "macOS 15.1",
     "coremltools": "9.0",
 }
@@ -26,8 +32,9 @@ def cool() -> ThermalState:
 class PretendRunner:
     """Takes exactly as long as it says."""
 
-    def __init__(self, run_s: float) -> None:
+    def __init__(self, run_s: float, *, is_remote: bool = False) -> None:
         self._run_s = run_s
+        self.is_remote = is_remote
         self.load_ms = [12.0, 3.0]
         self.placement = {"neural_engine conv": 5, "cpu softmax": 1}
 
@@ -47,6 +54,41 @@ class BreakingRunner(PretendRunner):
             raise RuntimeError("Unable to compute the prediction")
         self._num_left -= 1
         return super().run(num_runs)
+
+
+class CountedRunner(PretendRunner):
+    """Counts what it was called for."""
+
+    num_calls = 0
+
+    def run(self, num_runs: int) -> float:
+        self.num_calls += 1
+        return super().run(num_runs)
+
+
+def pretend_to_be_mac(
+    monkeypatch: pytest.MonkeyPatch, *, macos: str = "15.1", num_cores: int = 8, gpu: str = '"gpu-core-count" = 10'
+) -> None:
+    """Lets this machine answer as a MacBook Air does, one without Xcode."""
+    answers = {
+        ("sw_vers", "-productVersion"): macos,
+        ("sysctl", "-n", "machdep.cpu.brand_string"): "Apple M2",
+        ("sysctl", "-n", "hw.model"): "Mac14,2",
+        ("ioreg", "-r", "-d", "1", "-c", "AGXAccelerator"): f"+-o AGXAcceleratorG14G\n    {{\n      {gpu}\n    }}",
+    }
+
+    def answer(*words: str) -> str:
+        if words[0] == "xcrun":
+            no_xcode = (
+                'xcrun: error: sh -c ...\nxcrun: error: unable to find utility "devicectl", not a developer tool\n'
+            )
+            raise subprocess.CalledProcessError(72, words, stderr=no_xcode)
+        return answers[words]
+
+    monkeypatch.setattr(run_bundle, "_command", answer)
+    monkeypatch.setattr(os, "cpu_count", lambda: num_cores)
+    for module in (run_bundle, core_ml):
+        monkeypatch.setattr(module, "sys", Mock(platform="darwin", executable=sys.executable))
 
 
 @pytest.fixture(scope="session")

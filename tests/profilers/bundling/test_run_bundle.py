@@ -1,6 +1,8 @@
 """The one file that travels: it trusts no file it did not check, loses no round, and needs nothing of the project."""
 
+import ast
 import asyncio
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from profilers.bundling import run_bundle
 from profilers.bundling.run_bundle import (
     HUNG_AFTER_S,
     BundleError,
@@ -25,11 +28,13 @@ from profilers.bundling.run_bundle import (
     load_packed,
     measure,
     parse_pmset,
+    require_macos,
+    this_machine,
     verified_manifest,
     wait_for_slow_loads,
     wait_until_cool,
 )
-from tests.profilers.bundling.conftest import BreakingRunner, PretendRunner, cool
+from tests.profilers.bundling.conftest import BreakingRunner, CountedRunner, PretendRunner, cool, pretend_to_be_mac
 
 RULES = Rules(
     min_rounds=8,
@@ -80,6 +85,49 @@ def test_coremltools_takes_a_model_up_to_the_point_where_core_ml_is_missing(bund
     archive_path = next((bundle / "models").iterdir())
     with asyncio.Runner() as events, pytest.raises(ValueError, match="Failed to load model"):
         load_packed(archive_path, units="cpu_and_ne", remote=None, num_loads=1, events=events)
+
+
+def test_an_older_python_is_told_so_before_it_meets_what_it_cannot_read() -> None:
+    path = Path(run_bundle.__file__)
+    _docstring, first, check, *_ = ast.parse(path.read_text(), feature_version=(3, 9)).body
+    assert ast.unparse(first) == "import sys"
+    assert ast.unparse(check).startswith("if sys.version_info < (3, 11)")
+    script = f"import runpy, sys; sys.version_info = (3, 9, 6); runpy.run_path({str(path)!r}, run_name='__main__')"
+    stopped = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False)
+    assert (stopped.returncode, stopped.stdout) == (1, "")
+    assert stopped.stderr.startswith("run_bundle.py was started with Python 3.9\n")
+    assert stopped.stderr.count("\n") == 3
+
+
+def test_an_old_macos_and_a_missing_package_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_to_be_mac(monkeypatch, macos="14.0")
+    require_macos()
+    pretend_to_be_mac(monkeypatch, macos="13.6.1")
+    with pytest.raises(BundleError, match="this is macOS 13.6.1\nallowed: macOS 14 or newer"):
+        require_macos()
+    pretend_to_be_mac(monkeypatch)
+
+    def not_found(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", not_found)
+    with pytest.raises(BundleError, match="-m pip install coremltools numpy"):
+        require_macos()
+
+
+def test_macs_of_one_model_are_told_apart_by_their_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_to_be_mac(monkeypatch)
+    machine = this_machine("mac")
+    assert (machine.hardware, machine.operating_system) == ("Apple M2, Mac14,2, 8 cores, 10 GPU cores", "macOS 15.1")
+    pretend_to_be_mac(monkeypatch, gpu="")  # as on a Mac of Intel
+    assert this_machine("mac").hardware == "Apple M2, Mac14,2, 8 cores"
+
+
+def test_without_xcode_its_own_words_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_to_be_mac(monkeypatch)
+    with pytest.raises(BundleError, match='unable to find utility "devicectl".*\nfix: install Xcode') as error:
+        this_machine("iphone")
+    assert str(error.value).count("\n") <= 2
 
 
 def test_help_needs_no_library(bundle: Path) -> None:
@@ -310,13 +358,6 @@ def test_an_unsteady_model_gets_more_rounds() -> None:
 
 @pytest.mark.parametrize(("run_s", "num_calls"), [(0.049, 2), (0.051, 1)])
 def test_a_large_network_runs_once_for_a_sample_as_with_a_checkout(run_s: float, num_calls: int) -> None:
-    class CountedRunner(PretendRunner):
-        num_calls = 0
-
-        def run(self, num_runs: int) -> float:
-            self.num_calls += 1
-            return super().run(num_runs)
-
     runner = CountedRunner(run_s)
     loaded = Loaded(runner)
     runner.num_calls = 0
