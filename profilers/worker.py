@@ -80,7 +80,9 @@ class _Desk:
             case {"load": subject, "slot": slot, "path": path}:
                 return self._load(Subject(**subject), slot, Path(path))
             case {"sample": slot, "num_runs": num_runs}:
-                return {"raw_ms": take_sample_ms(self._runners[slot].run, num_runs=num_runs), "taken_at": taken_at}
+                runner = self._runners[slot]
+                raw_ms = take_sample_ms(runner.run, num_runs=num_runs, is_remote=runner.is_remote)
+                return {"raw_ms": raw_ms, "taken_at": taken_at}
             case {"in_turn": slots, "num_passes": num_passes}:
                 runners = {slot: self._runners[slot] for slot in slots}
                 samples_ms = take_samples_in_turn_ms(runners, num_passes=num_passes, announce=self._announce)
@@ -102,7 +104,7 @@ class _Desk:
             peak_memory_mib=memory_growth_mib(),
             placement=runner.placement,
         )
-        num_runs = warm_up(runner.run, first_run_s=first_run_s)
+        num_runs = warm_up(runner.run, first_run_s=first_run_s, is_remote=runner.is_remote)
         self._runners[slot] = runner
         return {"num_runs": num_runs, **dataclasses.asdict(report)}
 

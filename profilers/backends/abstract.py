@@ -27,6 +27,11 @@ class AbstractRunner(ABC):
         """Runs it `num_runs` times one after another, waits for the last result, and returns the seconds it took."""
 
     @property
+    def is_remote(self) -> bool:
+        """Whether every run is sent to another device, which takes seconds that are not timed."""
+        return False
+
+    @property
     def load_ms(self) -> float | None:
         """How long loading took by the runtime's own clock; None where it has none, and the worker's counts."""
         return None

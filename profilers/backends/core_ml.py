@@ -128,6 +128,10 @@ class _CoreMLRunner(AbstractRunner):
         return self._runner.load_ms[0]
 
     @property
+    def is_remote(self) -> bool:
+        return self._runner.is_remote
+
+    @property
     def placement(self) -> Mapping[str, int] | None:
         return self._runner.placement
 

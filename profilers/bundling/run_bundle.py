@@ -117,6 +117,10 @@ class Runner(Protocol):
     def placement(self) -> Mapping[str, int] | None:
         """Operators by compute device."""
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether every run is sent to another device, which takes seconds that are not timed."""
+
     def run(self, num_runs: int) -> float:
         """Seconds that so many runs took, one after another."""
 
@@ -406,13 +410,18 @@ def add_failure(journal: "Journal", units: str, model: str, error: Exception, *,
 # How one sample is taken; `profilers.timing` says why. Measuring with a checkout takes it with these very functions.
 
 
-def warm_up(run: Callable[[int], float], *, first_run_s: float) -> int:
+def warm_up(run: Callable[[int], float], *, first_run_s: float, is_remote: bool = False) -> int:
     """Runs a model until it is warm; returns how many runs a sample needs to last a millisecond.
 
     Args:
         run: Takes a number of runs, and gives the seconds they took one after another.
         first_run_s: What the first run took, which may load kernels for longer than a warm-up takes.
+        is_remote: Whether every run is sent to another device. It is cold again after each of these seconds, and its
+            own clock counts nanoseconds, so more runs than a warm-up has to have would help nothing.
     """
+    if is_remote:
+        run(MIN_WARM_UP_RUNS - 1)
+        return 1
     num_runs = total_runs = 1
     last_s, total_s = first_run_s, 0.0
     while total_runs < MIN_WARM_UP_RUNS or total_s < MIN_WARM_UP_S:
@@ -422,10 +431,10 @@ def warm_up(run: Callable[[int], float], *, first_run_s: float) -> int:
     return runs_per_sample(last_s / num_runs)
 
 
-def take_sample_ms(run: Callable[[int], float], *, num_runs: int) -> float:
-    """Milliseconds of one run, from a timed loop of `num_runs`; of a long one, from the run before that loop."""
+def take_sample_ms(run: Callable[[int], float], *, num_runs: int, is_remote: bool = False) -> float:
+    """Milliseconds of one run, from a timed loop of `num_runs`; of a long or remote one, the run before that loop."""
     before_s = run(1)
-    return 1000 * (before_s if before_s >= LONG_RUN_S else run(num_runs) / num_runs)
+    return 1000 * (before_s if is_remote or before_s >= LONG_RUN_S else run(num_runs) / num_runs)
 
 
 def runs_per_sample(run_s: float) -> int:
@@ -437,12 +446,13 @@ class Loaded:
 
     def __init__(self, runner: Runner) -> None:
         self._run = runner.run
+        self._is_remote = runner.is_remote
         first_run_s = self._run(1)
         self.first_run_ms = 1000 * first_run_s
-        self.num_runs = warm_up(self._run, first_run_s=first_run_s)
+        self.num_runs = warm_up(self._run, first_run_s=first_run_s, is_remote=self._is_remote)
 
     def sample_ms(self) -> float:
-        return take_sample_ms(self._run, num_runs=self.num_runs)
+        return take_sample_ms(self._run, num_runs=self.num_runs, is_remote=self._is_remote)
 
     def probe_ms(self) -> float:
         return sorted(self.sample_ms() for _ in range(SAMPLES_PER_PROBE))[SAMPLES_PER_PROBE // 2]
@@ -641,6 +651,7 @@ class CoreMLRunner:
         model = coremltools.models.MLModel(
             str(package), compute_units=coremltools.ComputeUnit[units.upper()], skip_model_load=True
         )
+        self.is_remote = remote is not None
         number_format = "float32" if remote is None else "float16"  # coremltools' on a Mac, the model's on a phone
         self._inputs = {
             entry.name: example_input(entry.name, tuple(entry.type.multiArrayType.shape), number_format)

@@ -21,7 +21,7 @@ from profilers.subject import Subject
 from profilers.worker import SLOT_FORMAT, _Desk
 from search_space.errors import UsageError
 from search_space.specs import NormOutSpec
-from tests.profilers.bundling.conftest import PretendRunner, pretend_to_be_mac
+from tests.profilers.bundling.conftest import CountedRunner, PretendRunner, pretend_to_be_mac
 
 MACHINE = Machine("mac", "Apple M3 Pro, Mac15,7", "macOS 15.1", "9.0")
 SUBJECT = Subject.of_block(NormOutSpec(channels=8, size=8, norm_groups=4))
@@ -69,6 +69,17 @@ def test_a_worker_keeps_the_time_that_core_ml_took_to_load(monkeypatch: pytest.M
         desk = _Desk(CoreMLBackend(), slot_file)
         answer = desk.answer({"load": dataclasses.asdict(SUBJECT), "slot": 0, "path": "block"})
     assert answer["load_ms"] == PretendRunner(0.002).load_ms[0]
+
+
+def test_a_worker_sends_no_more_runs_to_a_phone_than_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = CountedRunner(0.0001, is_remote=True)
+    monkeypatch.setattr(CoreMLBackend, "load", lambda *_: _CoreMLRunner(counted))  # type: ignore[arg-type]
+    with mmap.mmap(-1, SLOT_FORMAT.size) as slot_file:
+        desk = _Desk(CoreMLBackend(), slot_file)
+        answer = desk.answer({"load": dataclasses.asdict(SUBJECT), "slot": 0, "path": "block"})
+        assert (counted.num_calls, answer["num_runs"]) == (2, 1)
+        desk.answer({"sample": 0, "num_runs": 1})
+    assert counted.num_calls == 3
 
 
 def test_a_mac_is_one_device_with_a_checkout_and_with_a_bundle(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -307,7 +307,7 @@ import ctypes, pathlib, sys
 from profilers.bundling import run_bundle
 
 class Runner:  # imports less, and so begins sooner, than the other tests' runner
-    load_ms, placement, num_calls = [1.0], None, 0
+    load_ms, placement, is_remote, num_calls = [1.0], None, False, 0
 
     def __init__(self, name):
         self.name = name
@@ -363,6 +363,14 @@ def test_a_large_network_runs_once_for_a_sample_as_with_a_checkout(run_s: float,
     runner.num_calls = 0
     assert loaded.sample_ms() == pytest.approx(1000 * run_s)
     assert runner.num_calls == num_calls
+
+
+def test_a_connected_device_is_sent_a_model_s_runs_one_by_one_and_no_more_than_are_needed() -> None:
+    runner = CountedRunner(0.0001, is_remote=True)
+    loaded = Loaded(runner)
+    assert (runner.num_calls, loaded.num_runs) == (2, 1)
+    assert loaded.sample_ms() == pytest.approx(0.1)
+    assert runner.num_calls == 3
 
 
 def test_groups_hold_what_fits() -> None:
