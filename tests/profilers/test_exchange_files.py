@@ -60,7 +60,7 @@ def cell(index: int, column: str, value: str) -> Callable[[list[dict[str, str]]]
     return lambda lines: lines[index].update({column: value})
 
 
-def transformer(**changes: int) -> TransformerSpec:
+def transformer(**changes: Any) -> TransformerSpec:
     """A small one, but for some of its numbers."""
     return dataclasses.replace(TRANSFORMER, **changes)
 
