@@ -178,7 +178,7 @@ def _measure_edit(edit: Edit, device_name: str, *, num_rounds: int, bar: Abstrac
                 worker.load(subject, slot=slot, path=path)
             for round_index in range(num_rounds):
                 for slot in (0, 1) if round_index % 2 == 0 else (1, 0):
-                    times_ms[slot].append(worker.sample(slot, num_runs=1)[0])
+                    times_ms[slot].append(worker.sample(slot)[0])
                     bar.advance(1, note=edit.title)
     return EditResult(edit=edit, before_ms=tuple(times_ms[0]), after_ms=tuple(times_ms[1]))
 

@@ -138,13 +138,13 @@ class SubjectGroup:
 
     def _load(self, worker: Worker) -> None:
         self._loaded = {}
-        self._num_runs[SENTINEL], _ = worker.load(SENTINEL, slot=_SENTINEL_SLOT, path=self._path(SENTINEL))
+        worker.load(SENTINEL, slot=_SENTINEL_SLOT, path=self._path(SENTINEL))
         if self._table.sentinel_ms(self._device) is None:
             probes_ms = [self._probe_ms(worker) for _ in range(self._protocol.num_calibration_probes)]
             self._table.set_sentinel_ms(self._device, statistics.median(probes_ms))
         if self._yardstick_ms is not None:
             path = self._path(YARDSTICK)
-            self._num_runs[YARDSTICK], _ = worker.load(YARDSTICK, slot=_YARDSTICK_SLOT, path=path)
+            worker.load(YARDSTICK, slot=_YARDSTICK_SLOT, path=path)
         subjects = [*self._turn, *self._spare[: self._num_too_few(self._turn)]]
         with progress("warming up", total=len(subjects), unit="model") as bar:
             for subject in subjects:
@@ -256,7 +256,7 @@ class SubjectGroup:
             probes_ms.append(self._probe_ms(worker))
             probe_positions.append(num_taken)
             if self._yardstick_ms is not None and is_due(num_taken, len(order), self._protocol.num_yardsticks):
-                yardstick_ms, _ = worker.sample(_YARDSTICK_SLOT, num_runs=self._num_runs[YARDSTICK])
+                yardstick_ms, _ = worker.sample(_YARDSTICK_SLOT)
                 yardstick_ratios.append(yardstick_ms / probes_ms[-1])
             raw |= self._samples_ms(worker, chunk)
             num_taken += len(chunk)
@@ -272,7 +272,7 @@ class SubjectGroup:
         in_turn = [subject for subject in subjects if self._is_in_turn(subject)]
         for subject in [subject for subject in subjects if not self._is_in_turn(subject)]:
             try:
-                raw[subject] = worker.sample(self._slots[subject], num_runs=self._num_runs[subject])
+                raw[subject] = worker.sample(self._slots[subject])
             except SubjectError as error:
                 self._fail(subject, str(error))
             except WorkerDiedError as error:
@@ -307,9 +307,7 @@ class SubjectGroup:
                 return {subject: (by_subject[subject], taken_at) for subject in subjects if subject in by_subject}
 
     def _probe_ms(self, worker: Worker) -> float:
-        num_runs = self._num_runs[SENTINEL]
-        samples_ms = [worker.sample(_SENTINEL_SLOT, num_runs=num_runs)[0] for _ in range(_SAMPLES_PER_PROBE)]
-        return statistics.median(samples_ms)
+        return statistics.median(worker.sample(_SENTINEL_SLOT)[0] for _ in range(_SAMPLES_PER_PROBE))
 
     def _keep_round(
         self,

@@ -11,7 +11,7 @@ run at a time, in network order, 4 % above it, 2 of which are the calls into the
 when it is used, so it is timed in a loop.
 
 Where a single run cannot be timed, because a GPU queues it or a browser's clock is coarse, blocks are looped as well.
-Warming up and the loop stand in the file that travels to a Mac: `run_bundle.warm_up` and `run_bundle.take_sample_ms`.
+Warming up and the loop stand in the file that travels to a Mac: `run_bundle.warm_up` and `run_bundle.Sampling`.
 """
 
 import statistics

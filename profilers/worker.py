@@ -6,7 +6,7 @@ started it, is its parent no more. What a runtime raises becomes an answer; what
 parent, which starts another and finds in SLOT_FILE at which subject it happened.
 
     {"load": {"kind": "block", "text": "..."}, "slot": 3, "path": "..."}   ->  {"num_runs": 12, "load_ms": 8.1, ...}
-    {"sample": 3, "num_runs": 12}                                          ->  {"raw_ms": 0.0831, "taken_at": 1.7e9}
+    {"sample": 3}                                                          ->  {"raw_ms": 0.0831, "taken_at": 1.7e9}
     {"in_turn": [3, 5, 4], "num_passes": 4}                    ->  {"raw_ms": [0.09, 0.2, 0.1], "taken_at": 1.7e9}
     {"sustain": 3, "num_runs": 12, "duration_s": 5}                        ->  {"raw_ms": [0.0831, 0.0829, ...]}
 
@@ -28,7 +28,7 @@ from typing import Any
 
 from profilers.backends.abstract import AbstractBackend, AbstractRunner
 from profilers.backends.registry import open_backend
-from profilers.bundling.run_bundle import take_sample_ms, warm_up
+from profilers.bundling.run_bundle import Sampling, warm_up
 from profilers.load_report import LoadReport
 from profilers.subject import Subject
 from profilers.timing import take_samples_in_turn_ms
@@ -70,6 +70,7 @@ class _Desk:
         self._backend = backend
         self._slot_file = slot_file
         self._runners: dict[int, AbstractRunner] = {}
+        self._samplings: dict[int, Sampling] = {}
 
     def answer(self, request: Any) -> dict[str, Any]:
         taken_at = time.time()
@@ -79,10 +80,8 @@ class _Desk:
                 return {}
             case {"load": subject, "slot": slot, "path": path}:
                 return self._load(Subject(**subject), slot, Path(path))
-            case {"sample": slot, "num_runs": num_runs}:
-                runner = self._runners[slot]
-                raw_ms = take_sample_ms(runner.run, num_runs=num_runs, is_remote=runner.is_remote)
-                return {"raw_ms": raw_ms, "taken_at": taken_at}
+            case {"sample": slot}:
+                return {"raw_ms": self._samplings[slot].take_ms(self._runners[slot].run), "taken_at": taken_at}
             case {"in_turn": slots, "num_passes": num_passes}:
                 runners = {slot: self._runners[slot] for slot in slots}
                 samples_ms = take_samples_in_turn_ms(runners, num_passes=num_passes, announce=self._announce)
@@ -104,9 +103,9 @@ class _Desk:
             peak_memory_mib=memory_growth_mib(),
             placement=runner.placement,
         )
-        num_runs = warm_up(runner.run, first_run_s=first_run_s, is_remote=runner.is_remote)
-        self._runners[slot] = runner
-        return {"num_runs": num_runs, **dataclasses.asdict(report)}
+        sampling = warm_up(runner.run, first_run_s=first_run_s, is_remote=runner.is_remote)
+        self._runners[slot], self._samplings[slot] = runner, sampling
+        return {"num_runs": sampling.num_runs, **dataclasses.asdict(report)}
 
     def _sustain(self, slot: int, num_runs: int, duration_s: float) -> list[float]:
         """Milliseconds of one run, for every loop of `num_runs`, one loop right after the other."""

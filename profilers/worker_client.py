@@ -83,9 +83,9 @@ class Worker:
         answer = self._ask(request, time_limit_s=self._loading_limit_s)
         return int(answer.pop("num_runs")), LoadReport(**answer)
 
-    def sample(self, slot: int, *, num_runs: int) -> tuple[float, float]:
+    def sample(self, slot: int) -> tuple[float, float]:
         """Takes one looped sample; returns its milliseconds and when it was taken."""
-        answer = self._ask({"sample": slot, "num_runs": num_runs})
+        answer = self._ask({"sample": slot})
         return answer["raw_ms"], answer["taken_at"]
 
     def samples_in_turn(self, slots: Sequence[int], *, num_passes: int, expected_s: float) -> tuple[list[float], float]:

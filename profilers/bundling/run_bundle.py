@@ -410,8 +410,24 @@ def add_failure(journal: "Journal", units: str, model: str, error: Exception, *,
 # How one sample is taken; `profilers.timing` says why. Measuring with a checkout takes it with these very functions.
 
 
-def warm_up(run: Callable[[int], float], *, first_run_s: float, is_remote: bool = False) -> int:
-    """Runs a model until it is warm; returns how many runs a sample needs to last a millisecond.
+@dataclass(frozen=True)
+class Sampling:
+    """How samples of a model are taken. Settled once, for a sample that chose by its own value would be a lucky one."""
+
+    num_runs: int
+    """Runs of the timed loop, so many that it lasts a millisecond."""
+    is_led: bool
+    """Whether a run that is not timed goes before it; a long run is by itself as good as warm."""
+
+    def take_ms(self, run: Callable[[int], float]) -> float:
+        """Milliseconds of one run."""
+        if self.is_led:
+            run(1)
+        return 1000 * run(self.num_runs) / self.num_runs
+
+
+def warm_up(run: Callable[[int], float], *, first_run_s: float, is_remote: bool = False) -> Sampling:
+    """Runs a model until it is warm; returns how its samples are taken.
 
     Args:
         run: Takes a number of runs, and gives the seconds they took one after another.
@@ -421,20 +437,16 @@ def warm_up(run: Callable[[int], float], *, first_run_s: float, is_remote: bool 
     """
     if is_remote:
         run(MIN_WARM_UP_RUNS - 1)
-        return 1
+        return Sampling(num_runs=1, is_led=False)
     num_runs = total_runs = 1
     last_s, total_s = first_run_s, 0.0
     while total_runs < MIN_WARM_UP_RUNS or total_s < MIN_WARM_UP_S:
         num_runs = runs_per_sample(last_s / num_runs)
         last_s = run(num_runs)
         total_runs, total_s = total_runs + num_runs, total_s + last_s
-    return runs_per_sample(last_s / num_runs)
-
-
-def take_sample_ms(run: Callable[[int], float], *, num_runs: int, is_remote: bool = False) -> float:
-    """Milliseconds of one run, from a timed loop of `num_runs`; of a long or remote one, the run before that loop."""
-    before_s = run(1)
-    return 1000 * (before_s if is_remote or before_s >= LONG_RUN_S else run(num_runs) / num_runs)
+    run_s = last_s / num_runs
+    is_short = run_s < LONG_RUN_S or run(1) < LONG_RUN_S  # a second run may be a slow one still
+    return Sampling(num_runs=runs_per_sample(run_s), is_led=is_short)
 
 
 def runs_per_sample(run_s: float) -> int:
@@ -442,17 +454,20 @@ def runs_per_sample(run_s: float) -> int:
 
 
 class Loaded:
-    """A warm model, and how many runs a sample of it needs."""
+    """A warm model."""
 
     def __init__(self, runner: Runner) -> None:
         self._run = runner.run
-        self._is_remote = runner.is_remote
         first_run_s = self._run(1)
         self.first_run_ms = 1000 * first_run_s
-        self.num_runs = warm_up(self._run, first_run_s=first_run_s, is_remote=self._is_remote)
+        self._sampling = warm_up(self._run, first_run_s=first_run_s, is_remote=runner.is_remote)
+
+    @property
+    def num_runs(self) -> int:
+        return self._sampling.num_runs
 
     def sample_ms(self) -> float:
-        return take_sample_ms(self._run, num_runs=self.num_runs, is_remote=self._is_remote)
+        return self._sampling.take_ms(self._run)
 
     def probe_ms(self) -> float:
         return sorted(self.sample_ms() for _ in range(SAMPLES_PER_PROBE))[SAMPLES_PER_PROBE // 2]

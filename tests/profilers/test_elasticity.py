@@ -113,7 +113,7 @@ class SwayingWorker(Worker):
     def slowness(self) -> float:
         return 1 + 0.2 * (self.num_probes // 15 % 3)
 
-    def sample(self, slot: int, *, num_runs: int) -> tuple[float, float]:
+    def sample(self, slot: int) -> tuple[float, float]:
         self.num_probes += 1
         return 0.5 * self.slowness, 0.0
 

@@ -166,9 +166,9 @@ def test_every_network_has_a_look_at_the_sentinel_on_either_side(
     slots: list[int] = []
 
     class WatchedWorker(Worker):
-        def sample(self, slot: int, *, num_runs: int) -> tuple[float, float]:
+        def sample(self, slot: int) -> tuple[float, float]:
             slots.append(slot)
-            return super().sample(slot, num_runs=num_runs)
+            return super().sample(slot)
 
     monkeypatch.setattr("profilers.subject_group.Worker", WatchedWorker)
     subjects = [Subject.of_network(random_arch(search_space("tiny"), seed)) for seed in range(3)]

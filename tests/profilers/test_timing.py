@@ -1,7 +1,8 @@
+import numpy
 import pytest
 
 from profilers.backends.abstract import AbstractRunner
-from profilers.bundling.run_bundle import MIN_WARM_UP_S, runs_per_sample, take_sample_ms, warm_up
+from profilers.bundling.run_bundle import MIN_WARM_UP_S, Sampling, runs_per_sample, warm_up
 from profilers.timing import take_samples_in_turn_ms
 
 
@@ -28,10 +29,10 @@ class ColdRunner(AbstractRunner):
 @pytest.mark.parametrize("run_s", [1e-6, 1e-4, 0.0004, 0.2])
 def test_warm_up_lasts_long_enough_and_sees_the_warm_speed(run_s: float) -> None:
     runner = ColdRunner(run_s)
-    num_runs = warm_up(runner.run, first_run_s=runner.run(1))
+    sampling = warm_up(runner.run, first_run_s=runner.run(1))
     assert runner.num_runs >= 2
     assert runner.total_s >= MIN_WARM_UP_S
-    assert num_runs * run_s >= 0.0009
+    assert sampling.num_runs * run_s >= 0.0009
 
 
 def test_a_first_run_that_loads_kernels_is_no_warm_up() -> None:
@@ -42,17 +43,27 @@ def test_a_first_run_that_loads_kernels_is_no_warm_up() -> None:
 
 def test_a_rested_block_is_timed_warm() -> None:
     runner = ColdRunner(0.0004)
-    num_runs = warm_up(runner.run, first_run_s=runner.run(1))
+    sampling = warm_up(runner.run, first_run_s=runner.run(1))
     runner.is_rested = True
-    assert take_sample_ms(runner.run, num_runs=num_runs) == pytest.approx(0.4)
+    assert sampling.take_ms(runner.run) == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize(("run_s", "num_runs"), [(0.049, 2), (0.051, 1)])
+@pytest.mark.parametrize(("run_s", "num_runs"), [(0.03, 2), (0.051, 1)])
 def test_a_large_network_runs_once_for_a_sample(run_s: float, num_runs: int) -> None:
     runner = ColdRunner(run_s)
-    runner.run(2)
-    assert take_sample_ms(runner.run, num_runs=1) == pytest.approx(1000 * run_s)
-    assert runner.num_runs - 2 == num_runs
+    sampling = warm_up(runner.run, first_run_s=runner.run(1))
+    num_before = runner.num_runs
+    assert sampling.take_ms(runner.run) == pytest.approx(1000 * run_s)
+    assert runner.num_runs - num_before == num_runs
+
+
+@pytest.mark.parametrize("is_led", [True, False])
+def test_no_sample_chooses_by_its_own_value(is_led: bool) -> None:
+    noise = numpy.random.default_rng(0).normal(0.05, 0.004, size=20_000)
+    runs_s = iter(noise)
+    sampling = Sampling(num_runs=1, is_led=is_led)
+    samples_ms = [sampling.take_ms(lambda _: float(next(runs_s))) for _ in range(10_000)]
+    assert numpy.median(samples_ms) == pytest.approx(50, rel=0.005)
 
 
 @pytest.mark.parametrize(("run_s", "num_runs"), [(1e-5, 100), (0.0009, 2), (0.001, 1), (5.0, 1)])

@@ -24,8 +24,8 @@ def worker() -> Iterator[Worker]:
 
 
 def test_a_sample_is_what_the_device_says(worker: Worker) -> None:
-    num_runs, _ = worker.load(Subject.of_block(SPEC), slot=0, path=NOWHERE)
-    raw_ms, taken_at = worker.sample(0, num_runs=num_runs)
+    worker.load(Subject.of_block(SPEC), slot=0, path=NOWHERE)
+    raw_ms, taken_at = worker.sample(0)
     assert raw_ms == pytest.approx(exact_latency_ms(SPEC))
     assert taken_at > 1.7e9
 
@@ -59,7 +59,7 @@ def test_a_killed_worker_is_noticed(worker: Worker) -> None:
     worker.load(Subject.of_block(SPEC), slot=0, path=NOWHERE)
     os.kill(worker.process_id, signal.SIGKILL)
     with pytest.raises(WorkerDiedError, match="SIGKILL"):
-        worker.sample(0, num_runs=1)
+        worker.sample(0)
 
 
 def test_a_hanging_worker_is_ended_at_the_time_limit() -> None:
@@ -68,7 +68,7 @@ def test_a_hanging_worker_is_ended_at_the_time_limit() -> None:
         worker._time_limit_s = 0.2
         os.kill(worker.process_id, signal.SIGSTOP)
         with pytest.raises(WorkerDiedError, match="did not answer within 0.2 s"):
-            worker.sample(0, num_runs=1)
+            worker.sample(0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

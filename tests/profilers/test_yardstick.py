@@ -36,7 +36,7 @@ class PretendWorker(Worker):
         self.subjects = {**getattr(self, "subjects", {}), slot: subject}
         return 1, LoadReport(load_ms=1, first_run_ms=1, peak_memory_mib=None, placement={})
 
-    def sample(self, slot: int, *, num_runs: int) -> tuple[float, float]:
+    def sample(self, slot: int) -> tuple[float, float]:
         subject = self.subjects[slot]
         ms = {SENTINEL: 0.5, YARDSTICK: 5.0, NETWORKS[0]: 7.0, NETWORKS[1]: 9.0}[subject]
         return ms * (self.network_factor if subject.kind == "network" else 1.0), 0.0
