@@ -17,7 +17,7 @@ from search_space.errors import SnapNASError
 from studies.arch_table import COLUMNS, arch_table
 from studies.figures import breakdown_figure
 from studies.pictures import picture_artifacts, picture_caption
-from studies.provenance import arch_breakdown, device_facts
+from studies.provenance import arch_breakdown, device_facts, table_change
 from studies.results import Artifact, StudySummary, TrialRecord
 from studies.selection import storage_url
 from studies.trained_artifacts import score_facts, trained_scores
@@ -88,11 +88,12 @@ def _breakdown(workspace: Workspace, study: StudySummary, record: TrialRecord, a
     try:
         info = arch_breakdown(workspace.engine(), study, arch)
         device = device_facts(workspace.engine(), study)
+        change = table_change(workspace.engine(), study)
     except SnapNASError as error:
         return [warning(str(error))]
     label = f"latency of each block of trial {record.number}; they sum to {info.latency_ms:.4g} ms"
     provenance = html.Details([html.Summary("measured on"), facts(device)])
-    return [graph(ids.BREAKDOWN, label, breakdown_figure(info)), provenance]
+    return [*([warning(change)] if change else []), graph(ids.BREAKDOWN, label, breakdown_figure(info)), provenance]
 
 
 def _scores(workspace: Workspace, artifacts: Sequence[Artifact]) -> list[Component]:

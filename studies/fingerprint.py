@@ -8,8 +8,11 @@ import hashlib
 import itertools
 from collections.abc import Mapping
 
+from profilers.correction import Correction
 from profilers.device import Device
+from profilers.latency_table import LatencyTable
 from search_space.errors import UsageError
+from search_space.space import SearchSpace, reachable_specs
 from studies.config import StudyConfig
 from training.config import config_to_json
 
@@ -48,6 +51,14 @@ def study_fingerprint(
         "seed": str(config.seed),
         "metric version": METRIC_VERSION,
     }
+
+
+def latency_table_version(
+    space: SearchSpace, table: LatencyTable, device: Device, correction: Correction | None, *, interpolate: bool
+) -> str:
+    """The version of all that a search of the space depends on: its blocks, or with guesses every block there is."""
+    specs = table.blocks(device) if interpolate else reachable_specs(space)
+    return table.version(device, specs, correction)
 
 
 def check_fingerprint(study_name: str, stored: Mapping[str, str], current: Mapping[str, str]) -> None:

@@ -25,11 +25,11 @@ from profilers.subject import Subject
 from search_space.arch import ArchConfig
 from search_space.errors import NoFeasibleTrialError, SnapNASError, StorageError, UsageError
 from search_space.progress import progress
-from search_space.space import SearchSpace, random_arch, reachable_specs
+from search_space.space import SearchSpace, random_arch
 from studies.config import LatencyBudget, LatencyLimit, LatencyQuantile, StudyConfig
 from studies.evaluate import Evaluator
 from studies.executors.base import AbstractExecutor
-from studies.fingerprint import check_fingerprint, study_fingerprint
+from studies.fingerprint import check_fingerprint, latency_table_version, study_fingerprint
 from studies.lease import study_lease
 from studies.results import StudyReader, StudySummary, TrialRecord, pareto_front
 from studies.run_options import Until
@@ -168,11 +168,13 @@ def _open_study(run: StudyRun, engine: Engine, latencies: BlockLatencies, data: 
     from training.teacher import teacher_id
 
     config, table, reader, device = run.config, LatencyTable(engine), StudyReader(engine), latencies.device
-    known = table.blocks(device) if config.interpolate else reachable_specs(config.search_space)
+    table_version = latency_table_version(
+        config.search_space, table, device, latencies.correction, interpolate=config.interpolate
+    )
     fingerprint = study_fingerprint(
         config,
         device=device,
-        latency_table_version=table.version(device, known, latencies.correction),
+        latency_table_version=table_version,
         data=data.fingerprint,
         teacher=teacher_id(data, config.teacher) if config.needs_teacher else "none",
     )

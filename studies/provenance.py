@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from sqlalchemy import Engine
 
 from profilers.device import Device
-from profilers.estimating import estimate
+from profilers.estimating import estimate, space_correction
 from profilers.latency_table import LatencyTable
 from search_space.arch import ArchConfig
 from search_space.errors import UsageError
+from search_space.spaces import search_space
 from studies.figure_info import BreakdownInfo, breakdown_info
+from studies.fingerprint import latency_table_version
 from studies.results import StudySummary
 
 
@@ -42,6 +44,27 @@ def arch_breakdown(engine: Engine, study: StudySummary, arch: ArchConfig) -> Bre
     return breakdown_info(estimate(arch, table, study_device(table, study), interpolate=study.is_interpolated))
 
 
+def table_change(engine: Engine, study: StudySummary) -> str:
+    """A sentence if the table is no longer the one whose milliseconds the study has; empty if it still is.
+
+    Raises:
+        SnapNASError: There is no latency table, or it lacks the device.
+    """
+    stored = study.fingerprint.get("latency table")
+    if stored is None:  # the search has not begun
+        return ""
+    table, interpolate = LatencyTable(engine), study.is_interpolated
+    device, space = study_device(table, study), search_space(str(study.config.get("space")))
+    correction = space_correction(space, table, device, interpolate=interpolate)
+    version = latency_table_version(space, table, device, correction, interpolate=interpolate)
+    if stored.partition(" ")[0] == version:
+        return ""
+    return (
+        "The latency table has changed since this study began: the blocks' milliseconds and the correction shown here "
+        "are today's, those of its trials are not."
+    )
+
+
 def device_facts(engine: Engine, study: StudySummary) -> Sequence[tuple[str, str]]:
     """What a reader has to know before comparing the study's milliseconds with others, as name and value.
 
@@ -53,8 +76,8 @@ def device_facts(engine: Engine, study: StudySummary) -> Sequence[tuple[str, str
     method = "estimate: a formula, not a clock" if device.is_estimate else "sum of measured blocks"
     if study.is_interpolated:
         method += "; blocks that were not measured are guessed from those like them"
-    corrections = table.corrections(device, interpolate=study.is_interpolated)
-    correction = corrections.get(str(study.config.get("space")))
+    space = search_space(str(study.config.get("space")))
+    correction = space_correction(space, table, device, interpolate=study.is_interpolated)
     fitted = "none: plain sums of blocks" if correction is None else correction.describe()
     return (
         ("device", f"{device.name} ({device.device_id})"),

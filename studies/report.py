@@ -153,7 +153,7 @@ def _winner_sections(
     from studies.arch_table import COLUMNS, arch_table
     from studies.figures import breakdown_figure
     from studies.pictures import data_uri, picture_artifacts, picture_caption, read_picture
-    from studies.provenance import arch_breakdown
+    from studies.provenance import arch_breakdown, table_change
     from studies.trained_artifacts import score_facts, trained_scores
 
     assert winner.arch_id is not None  # only a lost trial has none
@@ -168,9 +168,10 @@ def _winner_sections(
         + f"<details><summary>JSON</summary><pre>{html.escape(arch.to_json(indent=2))}</pre></details>",
     )
     try:
-        breakdown = _figure(breakdown_figure(arch_breakdown(engine, study, arch)))
+        breakdown = _warning(table_change(engine, study))
+        breakdown += _figure(breakdown_figure(arch_breakdown(engine, study, arch)))
     except SnapNASError as error:
-        breakdown = f"<p class='warning'>{html.escape(str(error))}</p>"
+        breakdown = _warning(str(error))
     yield _card("Where its milliseconds go", breakdown)
     artifacts = reader.artifacts(study.name, winner.number)
     scores = trained_scores(workspace, artifacts)
@@ -195,12 +196,12 @@ def _history_section(study: "StudySummary", records: Sequence["TrialRecord"]) ->
 
 
 def _device_section(engine: "Engine", study: "StudySummary") -> str:
-    from studies.provenance import device_facts
+    from studies.provenance import device_facts, table_change
 
     try:
-        return _card("Device", _facts(device_facts(engine, study)))
+        return _card("Device", _warning(table_change(engine, study)) + _facts(device_facts(engine, study)))
     except SnapNASError as error:
-        return _card("Device", f"<p class='warning'>{html.escape(str(error))}</p>")
+        return _card("Device", _warning(str(error)))
 
 
 def _failures_section(records: Sequence["TrialRecord"]) -> str:
@@ -227,6 +228,10 @@ def _figure(figure: "go.Figure") -> str:
 
 def _card(title: str, content: str) -> str:
     return f"<section class='card'><h2>{html.escape(title)}</h2>{content}</section>"
+
+
+def _warning(text: str) -> str:
+    return f"<p class='warning'>{html.escape(text)}</p>" if text else ""
 
 
 def _facts(facts: Iterable[tuple[str, str]]) -> str:
