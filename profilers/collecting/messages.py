@@ -58,6 +58,8 @@ class Claim(Message):
     """The model, as the browser's client hints or a person told the page."""
     system_version: Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){0,3}$")] | None
     """The system's version from the client hints: Chrome's User-Agent says Android 10 whatever it is."""
+    max_touch_points: Annotated[int, Field(ge=0, le=256)]
+    """navigator.maxTouchPoints: Safari's User-Agent calls an iPad a Mac, which has none."""
 
 
 class Probe(Part):

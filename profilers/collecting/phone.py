@@ -25,7 +25,7 @@ def phone_device(job: Job, claim: Claim, *, user_agent: str) -> Device:
     Raises:
         UsageError: Nobody says which model it is, so that other phones would be the same device.
     """
-    browser = reduce_user_agent(user_agent)
+    browser = reduce_user_agent(user_agent, has_touch=claim.max_touch_points > 1)
     if claim.model is not None:
         browser = replace(browser, model=claim.model)
     elif browser.is_model_hidden and not job.device_name:

@@ -76,6 +76,7 @@ async function claim(token) {
       has_exact_clock: session.timesSingleRuns,
       model: plainModel(element("model").value) || null,
       system_version: /^\d{1,3}(\.\d{1,3}){0,3}$/.test(platformVersion ?? "") ? platformVersion : null,
+      max_touch_points: Math.min(navigator.maxTouchPoints ?? 0, 256),
     };
     return ask("/api/claim", { method: "POST", body });
   };

@@ -72,6 +72,7 @@ class Phone:
             "has_exact_clock": True,
             "model": None,
             "system_version": None,
+            "max_touch_points": 5,
             **changes,
         }
 

@@ -31,6 +31,7 @@ CLAIM: dict[str, Any] = {
     "has_exact_clock": True,
     "model": "Pixel 8",
     "system_version": "14.0.0",
+    "max_touch_points": 5,
 }
 
 BROKEN_PORTIONS: list[tuple[tuple[str | int, ...], object]] = [
@@ -80,6 +81,8 @@ BROKEN_CLAIMS: list[tuple[tuple[str | int, ...], object]] = [
     (("model",), "<img src=x onerror=alert(1)>"),
     (("model",), "x" * 41),
     (("system_version",), "14; rm -rf /"),
+    (("max_touch_points",), -1),
+    (("max_touch_points",), True),
     (("serial",), "R58M12ABCDE"),
 ]
 

@@ -93,3 +93,10 @@ def test_a_model_is_always_plain_text(user_agent: str) -> None:
     reduced = reduce_user_agent(user_agent)
     for value in (reduced.model, reduced.operating_system, reduced.browser):
         assert re.fullmatch(r"[A-Za-z0-9 ._+-]{1,60}", value)
+
+
+def test_an_ipad_that_calls_itself_a_mac_is_known_by_its_screen() -> None:
+    text = f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) {WEBKIT} Version/18.1 Safari/605.1.15"
+    mac, ipad = reduce_user_agent(text), reduce_user_agent(text, has_touch=True)
+    assert (mac.model, mac.operating_system) == ("Mac", "macOS")
+    assert (ipad.model, ipad.operating_system, ipad.browser) == ("iPad", "iOS 18.1", "Safari 18")
