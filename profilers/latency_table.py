@@ -244,7 +244,7 @@ class LatencyTable:
         with self._engine.connect() as connection:
             for by_id in in_chunks(subjects):
                 asked = {"device_id": device.device_id, "subject_ids": list(by_id)}
-                for row in connection.execute(_RECORDS_QUERY, asked):
+                for row in connection.execute(_RECORDS_QUERY, asked).all():
                     found[by_id[row.subject_id]] = LatencyRecord.of_row(row)
         return found
 
