@@ -27,7 +27,7 @@ from profilers.correction import network_features
 from profilers.correction_fit import WholeNetworks, fit_correction
 from profilers.device import Device
 from profilers.estimating import BlockLatencies
-from profilers.finding_device import FoundDevice, find_device
+from profilers.finding_device import FoundDevice, find_device, how_to_measure
 from profilers.latency_table import LatencyTable
 from profilers.measurement import Measurement
 from profilers.measuring import measure_space
@@ -187,7 +187,7 @@ def without_failed_blocks(
             raise SnapNASError(
                 f"{message}: {reason}",
                 allowed=f"at least {num_wanted} without one",
-                fix=f"python -m profilers.measure --device {device.name} --again tries such blocks once more",
+                fix=how_to_measure(device, again=True),
             )
         logger.warning("%s, and are left out: %s", message, reason)
     return left

@@ -6,6 +6,7 @@ measures its disk. So a subject that needs more than is free becomes a row that 
 
 from collections.abc import Iterator, Sequence
 
+from profilers.bundling.run_bundle import groups
 from profilers.memory import Footprint
 from profilers.subject import Subject
 from search_space.arch_json import arch_from_json
@@ -54,14 +55,4 @@ def reason_not_to_fit(subject: Subject, free_bytes: int | None, footprint: Footp
 
 def portions(subjects: Sequence[Subject], max_bytes: int) -> Iterator[list[Subject]]:
     """The subjects in portions whose weights are no more than so many bytes together."""
-    portion: list[Subject] = []
-    portion_bytes = 0
-    for subject in subjects:
-        subject_bytes = counts_of(subject).weight_bytes
-        if portion and portion_bytes + subject_bytes > max_bytes:
-            yield portion
-            portion, portion_bytes = [], 0
-        portion.append(subject)
-        portion_bytes += subject_bytes
-    if portion:
-        yield portion
+    return groups(((subject, counts_of(subject).weight_bytes) for subject in subjects), max_bytes)

@@ -51,7 +51,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
+
+ModelT = TypeVar("ModelT")
 
 SCHEMA_VERSION = 2
 MIN_MACOS = 14  # of the models, whose format is that of iOS 17
@@ -306,7 +308,7 @@ def measure(
     journal.add("environment", units, **environment_facts(read_thermal()))
     failed = journal.failed(units)
     samples_ms = journal.samples_ms(units)
-    for group in groups({name: size for name, size in sizes.items() if name not in failed}, rules.max_group_bytes):
+    for group in groups([item for item in sizes.items() if item[0] not in failed], rules.max_group_bytes):
         active = [name for name in group if not is_finished(samples_ms.get(name, []), rules)]
         if not active:
             continue
@@ -473,15 +475,15 @@ class Loaded:
         return sorted(self.sample_ms() for _ in range(SAMPLES_PER_PROBE))[SAMPLES_PER_PROBE // 2]
 
 
-def groups(sizes: Mapping[str, int], max_group_bytes: int) -> Iterator[list[str]]:
-    """The models in portions whose weights fit into memory together."""
-    group: list[str] = []
+def groups(sizes: Iterable[tuple[ModelT, int]], max_group_bytes: int) -> Iterator[list[ModelT]]:
+    """The models, each with the bytes of its weights, in portions that fit into memory together."""
+    group: list[ModelT] = []
     group_bytes = 0
-    for name, size in sizes.items():
+    for model, size in sizes:
         if group and group_bytes + size > max_group_bytes:
             yield group
             group, group_bytes = [], 0
-        group.append(name)
+        group.append(model)
         group_bytes += size
     if group:
         yield group

@@ -374,7 +374,7 @@ def test_a_connected_device_is_sent_a_model_s_runs_one_by_one_and_no_more_than_a
 
 
 def test_groups_hold_what_fits() -> None:
-    assert list(groups({"a": 60, "b": 60, "c": 10, "d": 500}, 100)) == [["a"], ["b", "c"], ["d"]]
+    assert list(groups({"a": 60, "b": 60, "c": 10, "d": 500}.items(), 100)) == [["a"], ["b", "c"], ["d"]]
 
 
 @pytest.mark.parametrize("team", ["", "ABC", "ABCDE12345; rm -rf /"])
